@@ -1,0 +1,77 @@
+import { randomBytes } from 'node:crypto';
+import { constants, type Stats } from 'node:fs';
+import { access, mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { userError } from './errors.js';
+
+/** Writes a whole file so that readers see the old one or the new one, never a part: temporary file beside it, fsync, rename. */
+export async function writeFileAtomic(path: string, content: string | Uint8Array): Promise<void> {
+  await writeAtomic(path, async (file) => {
+    await file.writeFile(content);
+  });
+}
+
+/** As `writeFileAtomic`, for content that `write` streams into the open file. The temporary file is removed where `write` fails. */
+export async function writeAtomic(path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
+  const folder = dirname(path);
+  await mkdir(folder, { recursive: true });
+  const temporary = join(folder, `.${basename(path)}.${randomBytes(4).toString('hex')}.tmp`);
+  const file = await open(temporary, 'wx');
+  try {
+    await write(file);
+    await file.sync();
+    await file.close();
+    await rename(temporary, path);
+  } catch (error) {
+    await file.close().catch(() => undefined);
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(folder);
+}
+
+/** Fills a new folder under a temporary name and renames it into place, so that it is whole or absent; replaces an older one. */
+export async function writeFolderAtomic(path: string, fill: (temporary: string) => Promise<void>): Promise<void> {
+  const parent = dirname(path);
+  await mkdir(parent, { recursive: true });
+  const token = randomBytes(4).toString('hex');
+  const temporary = join(parent, `.${basename(path)}.${token}.tmp`);
+  const old = join(parent, `.${basename(path)}.${token}.old`);
+  await mkdir(temporary);
+  try {
+    await fill(temporary);
+    const replaced = await exists(path);
+    if (replaced) await rename(path, old);
+    await rename(temporary, path);
+    await syncFolder(parent);
+    if (replaced) await rm(old, { recursive: true, force: true });
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, constants.O_RDONLY);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+export async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** `stat` that says in one sentence what is missing. `what` names the thing for the user, e.g. "model". */
+export async function statOrUserError(path: string, what: string): Promise<Stats> {
+  try {
+    return await stat(path);
+  } catch {
+    throw userError({ what: `${what} not found`, where: path, expected: 'an existing file or folder' });
+  }
+}
