@@ -1,0 +1,274 @@
+import { Tokenizer } from '@huggingface/tokenizers';
+import { UserError, userError } from '../shared/errors.js';
+import {
+  byteLevelSurface,
+  characterSurface,
+  tokenOffsets,
+  type TextNormalizer,
+  type TokenSurface,
+} from './offsets.js';
+
+/** The content of a `tokenizer.json`, unchecked. */
+export type TokenizerJson = Readonly<Record<string, unknown>>;
+/** The content of a `tokenizer_config.json`, unchecked. */
+export type TokenizerConfigJson = Readonly<Record<string, unknown>>;
+
+/** Text to token ids and back. Special tokens (bos, eos) are never added here: that is the prompt's business (`prompts.ts`). */
+export interface TextTokenizer {
+  /** Token ids [n] of the text; special tokens written in the text are recognised. */
+  encode(text: string): Int32Array;
+  /** As `encode`, with `offsets` [n, 2]: token i covers `text.slice(offsets[2i], offsets[2i + 1])` (UTF-16 units). */
+  encodeWithOffsets(text: string): { readonly ids: Int32Array; readonly offsets: Int32Array };
+  decode(ids: ArrayLike<number>): string;
+  tokenId(token: string): number | undefined;
+  /** Largest id + 1. */
+  readonly size: number;
+  readonly bosTokenId?: number;
+  readonly eosTokenId?: number;
+  /** Whether the model expects its bos token before every text. */
+  readonly addBos: boolean;
+  readonly json: TokenizerJson;
+  readonly config: TokenizerConfigJson;
+}
+
+/** Above this an id is surely damaged: no vocabulary has more than a few hundred thousand tokens. */
+const largestPossibleId = 1 << 24;
+
+/**
+ * Wraps `@huggingface/tokenizers`, adding offsets and checks.
+ * @throws UserError in one sentence where `json` is not a usable `tokenizer.json`.
+ */
+export function createTokenizer(
+  json: TokenizerJson,
+  config: TokenizerConfigJson,
+  where = 'tokenizer.json',
+): TextTokenizer {
+  const vocabulary = checkVocabulary(json, where);
+  const tokenizer = openTokenizer(json, config, where);
+  const offsetOptions = {
+    surface: surfaceOf(json, tokenizer),
+    normalizers: alignableNormalizers(tokenizer.normalizer as LibraryNormalizer | null),
+  };
+  const bosTokenId = specialTokenId('bos_token', config, tokenizer, where);
+  const eosTokenId = specialTokenId('eos_token', config, tokenizer, where);
+  const encode = (text: string): { ids: Int32Array; tokens: string[] } => {
+    const { ids, tokens } = tokenizer.encode(wellFormed(text), { add_special_tokens: false });
+    for (let i = 0; i < ids.length; i++) {
+      if (ids[i] === undefined) throw unknownToken(tokens[i] ?? '', where);
+    }
+    return { ids: Int32Array.from(ids), tokens };
+  };
+  return {
+    encode: (text) => encode(text).ids,
+    encodeWithOffsets: (text) => {
+      const { ids, tokens } = encode(text);
+      return { ids, offsets: tokenOffsets(wellFormed(text), tokens, offsetOptions) };
+    },
+    decode: (ids) =>
+      ids.length === 0
+        ? ''
+        : tokenizer.decode(Array.from(ids), {
+            skip_special_tokens: false,
+            clean_up_tokenization_spaces: false,
+          }),
+    tokenId: (token) => tokenizer.token_to_id(token),
+    size: vocabulary.size,
+    ...(bosTokenId === undefined ? {} : { bosTokenId }),
+    ...(eosTokenId === undefined ? {} : { eosTokenId }),
+    addBos: expectsBos(tokenizer, config, bosTokenId),
+    json,
+    config,
+  };
+}
+
+/**
+ * Checks that every id of the tokenizer has a row in a model of `vocabularySize` tokens (a model may have more rows than its tokenizer uses).
+ * @throws UserError
+ */
+export function checkTokenizerFits(
+  tokenizer: TextTokenizer,
+  vocabularySize: number,
+  where = 'tokenizer.json',
+): void {
+  if (tokenizer.size <= vocabularySize) return;
+  throw userError({
+    what: 'the tokenizer does not fit the model',
+    where,
+    got: `token ids up to ${String(tokenizer.size - 1)}`,
+    expected: `ids below the model's vocabulary size ${String(vocabularySize)}`,
+  });
+}
+
+function openTokenizer(json: TokenizerJson, config: TokenizerConfigJson, where: string): Tokenizer {
+  const complete = {
+    added_tokens: [],
+    normalizer: null,
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: null,
+    ...json,
+  };
+  const ours = { ...complete, pre_tokenizer: unicodeDigits(complete.pre_tokenizer) };
+  // The library applies its own clean-up and lower-casing from the config; ids must come from tokenizer.json alone, as in Python.
+  const { remove_space: _space, do_lowercase_and_remove_accent: _case, ...quiet } = config;
+  try {
+    return new Tokenizer(ours, quiet);
+  } catch (error) {
+    throw userError({
+      what: `cannot use this tokenizer: ${error instanceof Error ? error.message : String(error)}`,
+      where,
+      expected: 'a tokenizer.json as written by the Hugging Face tokenizers library',
+    });
+  }
+}
+
+/** The library's `Digits` splits ASCII digits only; Python's splits every character of Unicode category N. `Split` can say that. */
+function unicodeDigits(part: unknown): unknown {
+  if (!isRecord(part)) return part;
+  if (part['type'] === 'Sequence' && Array.isArray(part['pretokenizers'])) {
+    return { ...part, pretokenizers: part['pretokenizers'].map(unicodeDigits) };
+  }
+  if (part['type'] !== 'Digits') return part;
+  const regex = part['individual_digits'] === true ? '\\p{N}' : '\\p{N}+';
+  return { type: 'Split', pattern: { Regex: regex }, behavior: 'Isolated', invert: false };
+}
+
+/** Lone surrogates have no UTF-8 form: they become U+FFFD before anything is compared. */
+function wellFormed(text: string): string {
+  return /[\uD800-\uDFFF]/.test(text) ? text.replace(loneSurrogate, '\uFFFD') : text;
+}
+const loneSurrogate = /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g;
+
+function checkVocabulary(json: TokenizerJson, where: string): { size: number } {
+  if (!isRecord(json)) throw userError({ what: 'the tokenizer is not a JSON object', where });
+  const model = json['model'];
+  if (!isRecord(model))
+    throw userError({ what: 'the tokenizer has no model', where, expected: 'an object "model"' });
+  const vocabulary = model['vocab'];
+  let size = 0;
+  const count = (token: string, id: unknown): void => {
+    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id >= largestPossibleId) {
+      throw userError({
+        what: `token ${JSON.stringify(token)} has no usable id`,
+        where,
+        got: JSON.stringify(id) ?? 'nothing',
+        expected: 'a whole number',
+      });
+    }
+    size = Math.max(size, id + 1);
+  };
+  if (Array.isArray(vocabulary)) {
+    size = vocabulary.length;
+  } else if (isRecord(vocabulary)) {
+    for (const [token, id] of Object.entries(vocabulary)) count(token, id);
+  } else {
+    throw userError({
+      what: 'the tokenizer has no vocabulary',
+      where,
+      expected: 'an object or a list "model.vocab"',
+    });
+  }
+  const added = json['added_tokens'] ?? [];
+  if (!Array.isArray(added))
+    throw userError({ what: 'the added tokens are not a list', where, expected: 'a list "added_tokens"' });
+  for (const token of added) {
+    if (!isRecord(token) || typeof token['content'] !== 'string' || token['content'] === '') {
+      throw userError({
+        what: 'an added token has no content',
+        where,
+        got: JSON.stringify(token) ?? 'nothing',
+      });
+    }
+    count(token['content'], token['id']);
+  }
+  if (size === 0) throw userError({ what: 'the vocabulary is empty', where });
+  return { size };
+}
+
+function surfaceOf(json: TokenizerJson, tokenizer: Tokenizer): TokenSurface {
+  const added = new Set([...tokenizer.get_added_tokens_decoder().values()].map((token) => token.content));
+  if (mentionsType(json['pre_tokenizer'], 'ByteLevel') || mentionsType(json['decoder'], 'ByteLevel'))
+    return byteLevelSurface(added);
+  const model = isRecord(json['model']) ? json['model'] : {};
+  const unknown = typeof model['unk_token'] === 'string' ? model['unk_token'] : unigramUnknown(model);
+  const prefix = model['continuing_subword_prefix'];
+  return characterSurface({
+    added,
+    unknown,
+    byteFallback: model['byte_fallback'] === true,
+    continuingPrefix: typeof prefix === 'string' && prefix !== '' ? prefix : undefined,
+  });
+}
+
+function unigramUnknown(model: Readonly<Record<string, unknown>>): string | undefined {
+  const { unk_id: id, vocab } = model;
+  if (typeof id !== 'number' || !Array.isArray(vocab)) return undefined;
+  const entry: unknown = vocab[id];
+  return Array.isArray(entry) && typeof entry[0] === 'string' ? entry[0] : undefined;
+}
+
+function mentionsType(part: unknown, type: string): boolean {
+  if (Array.isArray(part)) return part.some((each) => mentionsType(each, type));
+  if (!isRecord(part)) return false;
+  return (
+    part['type'] === type || mentionsType(part['pretokenizers'], type) || mentionsType(part['decoders'], type)
+  );
+}
+
+/** The normalizers that change characters; prepended and replaced spaces are understood by the alignment itself. */
+function alignableNormalizers(normalizer: LibraryNormalizer | null): readonly TextNormalizer[] {
+  if (normalizer === null) return [];
+  if (normalizer.normalizers !== undefined)
+    return normalizer.normalizers.flatMap((part) => alignableNormalizers(part));
+  const { type, content } = normalizer.config;
+  return type === 'Prepend' || (type === 'Replace' && content === '\u2581') ? [] : [normalizer];
+}
+
+/** What every normalizer of the library has, beyond its declared type. */
+interface LibraryNormalizer extends TextNormalizer {
+  readonly config: { readonly type?: unknown; readonly content?: unknown };
+  readonly normalizers?: readonly (LibraryNormalizer | null)[];
+}
+
+function specialTokenId(
+  key: 'bos_token' | 'eos_token',
+  config: TokenizerConfigJson,
+  tokenizer: Tokenizer,
+  where: string,
+): number | undefined {
+  const value = config[key];
+  const content = isRecord(value) ? value['content'] : value;
+  if (content === undefined || content === null) return undefined;
+  const id = typeof content === 'string' ? tokenizer.token_to_id(content) : undefined;
+  if (id === undefined) {
+    throw userError({
+      what: `${key} of tokenizer_config.json is not in the vocabulary`,
+      where,
+      got: JSON.stringify(content),
+    });
+  }
+  return id;
+}
+
+/** `add_bos_token` decides where it is given; otherwise whether the tokenizer's post-processor puts bos first. */
+function expectsBos(
+  tokenizer: Tokenizer,
+  config: TokenizerConfigJson,
+  bosTokenId: number | undefined,
+): boolean {
+  if (bosTokenId === undefined) return false;
+  const stated = config['add_bos_token'];
+  if (typeof stated === 'boolean') return stated;
+  return tokenizer.encode('a', { add_special_tokens: true }).ids[0] === bosTokenId;
+}
+
+function unknownToken(token: string, where: string): UserError {
+  return userError({
+    what: `the tokenizer made the token ${JSON.stringify(token)} that is not in its vocabulary and has no unknown token`,
+    where,
+  });
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
