@@ -1,6 +1,13 @@
 import { internalError } from '../shared/errors.js';
 import { hashKey, hashString } from '../shared/random.js';
-import { clampCorrelation, mean, quantileOfSorted, spearman, tieGroups, type TieGroups } from './statistics.js';
+import {
+  clampCorrelation,
+  mean,
+  quantileOfSorted,
+  spearman,
+  tieGroups,
+  type TieGroups,
+} from './statistics.js';
 
 /** A 95 % percentile interval over `resamples` draws of the pairs with replacement. */
 export interface Interval {
@@ -35,7 +42,10 @@ export interface PairedComparison {
  * 95 % percentile bootstrap interval of Spearman's correlation, averaged over `sets` where there are several
  * (each set is resampled by itself). Undefined where no resample has a correlation.
  */
-export function bootstrapInterval(sets: readonly ScoredPairs[], options: BootstrapOptions): Interval | undefined {
+export function bootstrapInterval(
+  sets: readonly ScoredPairs[],
+  options: BootstrapOptions,
+): Interval | undefined {
   return percentileInterval(bootstrapSpearmans(sets, options));
 }
 
@@ -66,7 +76,10 @@ export function pairedBootstrap(
 }
 
 /** Spearman of each resample, averaged over the sets; NaN where a resample has none. A pure function of names, pairs and seed. */
-export function bootstrapSpearmans(sets: readonly ScoredPairs[], { resamples, seed }: BootstrapOptions): Float64Array {
+export function bootstrapSpearmans(
+  sets: readonly ScoredPairs[],
+  { resamples, seed }: BootstrapOptions,
+): Float64Array {
   const sums = new Float64Array(resamples);
   for (const { name, gold, similarity } of sets) {
     const correlate = resampledSpearman(gold, similarity);
@@ -140,7 +153,11 @@ function drawCounts(counts: Uint32Array, seed: number): void {
 function percentileInterval(values: Float64Array): Interval | undefined {
   const sorted = values.filter((value) => !Number.isNaN(value)).sort();
   if (sorted.length === 0) return undefined;
-  return { low: quantileOfSorted(sorted, 0.025), high: quantileOfSorted(sorted, 0.975), resamples: values.length };
+  return {
+    low: quantileOfSorted(sorted, 0.025),
+    high: quantileOfSorted(sorted, 0.975),
+    resamples: values.length,
+  };
 }
 
 function assertSameSets(a: readonly ScoredPairs[], b: readonly ScoredPairs[]): void {
@@ -149,5 +166,7 @@ function assertSameSets(a: readonly ScoredPairs[], b: readonly ScoredPairs[]): v
 }
 
 function isSameSet(a: ScoredPairs, b: ScoredPairs): boolean {
-  return a.name === b.name && a.gold.length === b.gold.length && a.gold.every((value, i) => value === b.gold[i]);
+  return (
+    a.name === b.name && a.gold.length === b.gold.length && a.gold.every((value, i) => value === b.gold[i])
+  );
 }

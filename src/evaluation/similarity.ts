@@ -45,9 +45,12 @@ export function pairSimilarities(
   return result;
 }
 
-/** Cosine from the inner product and the two squared norms; 0 where one of the vectors is zero. */
+/**
+ * Cosine from the inner product and the two squared norms; 0 where one of the vectors is zero.
+ * One square root of the product, so that a vector's cosine with itself is exactly 1: equal texts must tie.
+ */
 export function cosine(dot: number, squaredNormA: number, squaredNormB: number): number {
-  return squaredNormA === 0 || squaredNormB === 0 ? 0 : dot / (Math.sqrt(squaredNormA) * Math.sqrt(squaredNormB));
+  return squaredNormA === 0 || squaredNormB === 0 ? 0 : dot / Math.sqrt(squaredNormA * squaredNormB);
 }
 
 export function emptySimilarities(pairs: number): Record<Similarity, Float64Array> {
