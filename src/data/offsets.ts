@@ -71,11 +71,13 @@ export interface OffsetOptions {
   readonly surface: TokenSurface;
   /** What the tokenizer does to the characters of a text before it splits it, in order. */
   readonly normalizers: readonly TextNormalizer[];
+  /** Whether it puts a space before every text, even before one that begins with a space (Llama 2's `Prepend`). */
+  readonly prependsSpace: boolean;
 }
 
 /**
  * Offsets [n, 2] in UTF-16 units: token i covers `text.slice(start, end)`. A token that holds a part of a character covers the whole
- * character; a token without a counterpart in the text (a prepended space) covers nothing.
+ * character; a prepended space, which has no counterpart in the text, covers the character that it precedes (as in Python).
  */
 export function tokenOffsets(text: string, tokens: readonly string[], options: OffsetOptions): Int32Array {
   const source = alignedSource(text, options);
@@ -83,21 +85,23 @@ export function tokenOffsets(text: string, tokens: readonly string[], options: O
   const offsets = new Int32Array(tokens.length * 2);
   const surfaces = tokens.map((token) => options.surface.bytes(token));
   let position = 0;
-  const cover = (i: number, from: number, to: number): void => {
-    const empty = to <= from;
-    const here = position < bytes.length ? (starts[position] ?? 0) : text.length;
-    offsets[2 * i] = empty ? here : (starts[from] ?? 0);
-    offsets[2 * i + 1] = empty ? here : (ends[to - 1] ?? 0);
-    position = Math.max(position, to);
-  };
-  for (let i = 0; i < tokens.length; i++) {
-    const surface = surfaces[i];
-    if (surface === undefined) {
-      cover(i, position, endOfUnknown(source, position, surfaces.slice(i + 1)));
-      continue;
-    }
-    const found = findSurface(bytes, surface, position);
-    cover(i, found.from, found.to);
+  for (const [i, surface] of surfaces.entries()) {
+    const { from, to } =
+      surface === undefined
+        ? {
+            from: position,
+            to: endOfUnknown(
+              source,
+              position,
+              surfaces[i + 1] ?? (i + 1 < surfaces.length ? 'unknown' : 'end'),
+            ),
+          }
+        : findSurface(bytes, surface, position);
+    const prepended = to === from && surface?.[0] === space;
+    offsets[2 * i] = starts[from] ?? text.length;
+    offsets[2 * i + 1] =
+      to > from ? (ends[to - 1] ?? 0) : ((prepended ? ends[from] : starts[from]) ?? text.length);
+    position = to;
   }
   return offsets;
 }
@@ -127,25 +131,18 @@ function matchesAt(bytes: Uint8Array, surface: Uint8Array, position: number): bo
   return true;
 }
 
-/** An unknown token reaches to where the next known one begins, at least one character; two unknown ones in a row share it character by character. */
-function endOfUnknown(
-  source: AlignedSource,
-  position: number,
-  following: readonly (Uint8Array | undefined)[],
-): number {
+/** An unknown token reaches to where the next known one begins, at least one character; of two unknown ones in a row the first takes one character. */
+function endOfUnknown(source: AlignedSource, position: number, next: Uint8Array | 'unknown' | 'end'): number {
   const { bytes, ends } = source;
-  if (position >= bytes.length) return bytes.length;
+  if (position >= bytes.length || next === 'end') return bytes.length;
   let one = position + 1;
   while (one < bytes.length && ends[one] === ends[position]) one++;
-  if (following.length === 0) return bytes.length;
-  const next = following[0];
-  if (next === undefined) return one;
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  const found = next.length === 0 ? -1 : buffer.indexOf(next, one);
+  if (next === 'unknown' || next.length === 0) return one;
+  const found = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).indexOf(next, one);
   return found < 0 ? one : found;
 }
 
-function alignedSource(text: string, { normalizers, surface }: OffsetOptions): AlignedSource {
+function alignedSource(text: string, { normalizers, surface, prependsSpace }: OffsetOptions): AlignedSource {
   const normalised = apply(text, normalizers);
   const pieces =
     normalised === text
@@ -154,6 +151,11 @@ function alignedSource(text: string, { normalizers, surface }: OffsetOptions): A
   const starts: number[] = [];
   const ends: number[] = [];
   const plain: string[] = [];
+  if (prependsSpace && text !== '') {
+    plain.push(' ');
+    starts.push(0);
+    ends.push((text.codePointAt(0) ?? 0) > 0xffff ? 2 : 1);
+  }
   for (const piece of pieces) {
     let unit = piece.start;
     for (const character of piece.text) {

@@ -47,7 +47,7 @@ export function createTokenizer(
   const tokenizer = openTokenizer(json, config, where);
   const offsetOptions = {
     surface: surfaceOf(json, tokenizer),
-    normalizers: alignableNormalizers(tokenizer.normalizer as LibraryNormalizer | null),
+    ...normalization(tokenizer.normalizer as LibraryNormalizer | null),
   };
   const bosTokenId = specialTokenId('bos_token', config, tokenizer, where);
   const eosTokenId = specialTokenId('eos_token', config, tokenizer, where);
@@ -216,12 +216,23 @@ function mentionsType(part: unknown, type: string): boolean {
 }
 
 /** The normalizers that change characters; prepended and replaced spaces are understood by the alignment itself. */
-function alignableNormalizers(normalizer: LibraryNormalizer | null): readonly TextNormalizer[] {
+function normalization(normalizer: LibraryNormalizer | null): {
+  normalizers: readonly TextNormalizer[];
+  prependsSpace: boolean;
+} {
+  const all = flatten(normalizer);
+  const spaces = all.filter(
+    ({ config }) => config.type === 'Prepend' || (config.type === 'Replace' && config.content === '\u2581'),
+  );
+  return {
+    normalizers: all.filter((each) => !spaces.includes(each)),
+    prependsSpace: spaces.some(({ config }) => config.type === 'Prepend'),
+  };
+}
+
+function flatten(normalizer: LibraryNormalizer | null): readonly LibraryNormalizer[] {
   if (normalizer === null) return [];
-  if (normalizer.normalizers !== undefined)
-    return normalizer.normalizers.flatMap((part) => alignableNormalizers(part));
-  const { type, content } = normalizer.config;
-  return type === 'Prepend' || (type === 'Replace' && content === '\u2581') ? [] : [normalizer];
+  return normalizer.normalizers === undefined ? [normalizer] : normalizer.normalizers.flatMap(flatten);
 }
 
 /** What every normalizer of the library has, beyond its declared type. */
