@@ -1,0 +1,127 @@
+import { join } from 'node:path';
+import { userError } from '../../shared/errors.js';
+import { exists } from '../../shared/files.js';
+import { readJsonFile } from './json-file.js';
+import { canonicalNames, renamedStore } from './names.js';
+import { openSafetensors } from './safetensors.js';
+import { isJsonObject, type DecoderSource, type JsonObject, type WeightStore } from './types.js';
+
+/**
+ * Opens a Hugging Face model folder: config.json, model.safetensors or its shards, tokenizer.json, tokenizer_config.json.
+ * @throws UserError, one sentence, for whatever is missing or broken.
+ */
+export async function openHuggingFaceFolder(folder: string): Promise<DecoderSource> {
+  const config = await readJsonFile(join(folder, 'config.json'));
+  if (config === undefined) throw await missingConfig(folder);
+  const tokenizer = await readTokenizer(folder);
+  const store = await openWeights(folder);
+  try {
+    const tied = config['tie_word_embeddings'] === true;
+    const weights = renamedStore(store, canonicalNames(store.names, { tied, where: folder }));
+    return { path: folder, format: 'folder', config, weights, tokenizer };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+async function missingConfig(folder: string): Promise<Error> {
+  const adapter = await exists(join(folder, 'adapter_config.json'));
+  return userError({
+    what: 'not a model folder',
+    where: folder,
+    got: adapter ? 'a PEFT adapter' : 'no config.json',
+    ...(adapter
+      ? { hint: 'give the folder of its base model' }
+      : { expected: 'config.json, model.safetensors and tokenizer.json' }),
+  });
+}
+
+/** tokenizer.json and tokenizer_config.json, with special_tokens_map.json filled in where the latter lacks a token; no chat template. */
+export async function readTokenizer(folder: string): Promise<DecoderSource['tokenizer']> {
+  const json = await readJsonFile(join(folder, 'tokenizer.json'));
+  if (json === undefined) {
+    const sentencePiece = await exists(join(folder, 'tokenizer.model'));
+    throw userError({
+      what: 'tokenizer.json is missing',
+      where: folder,
+      ...(sentencePiece
+        ? {
+            got: 'only tokenizer.model',
+            hint: 'save the tokenizer once with transformers to get tokenizer.json',
+          }
+        : {}),
+    });
+  }
+  const config = await readJsonFile(join(folder, 'tokenizer_config.json'));
+  const specials = await readJsonFile(join(folder, 'special_tokens_map.json'));
+  const merged: Record<string, unknown> = { ...specials, ...config };
+  for (const [key, value] of Object.entries(specials ?? {})) merged[key] ??= value;
+  delete merged['chat_template'];
+  return { json, config: merged };
+}
+
+async function openWeights(folder: string): Promise<WeightStore> {
+  const single = join(folder, 'model.safetensors');
+  if (await exists(single)) return openSafetensors(single);
+  const indexPath = join(folder, 'model.safetensors.index.json');
+  const index = await readJsonFile(indexPath);
+  if (index !== undefined) return openShards(folder, indexPath, index);
+  const pickled = await exists(join(folder, 'pytorch_model.bin'));
+  throw userError({
+    what: 'no weights found',
+    where: folder,
+    got: pickled ? 'pytorch_model.bin, which is not opened because pickles can run code' : 'neither',
+    expected: 'model.safetensors or model.safetensors.index.json',
+    ...(pickled ? { hint: 'save it once with transformers to get model.safetensors' } : {}),
+  });
+}
+
+async function openShards(folder: string, indexPath: string, index: JsonObject): Promise<WeightStore> {
+  const map = index['weight_map'];
+  if (!isJsonObject(map))
+    throw userError({ what: 'broken index', where: indexPath, expected: 'an object weight_map' });
+  const shardOf = new Map<string, string>();
+  for (const [name, shard] of Object.entries(map)) {
+    if (typeof shard !== 'string' || !/^[^/\\:\0]+\.safetensors$/.test(shard) || shard.startsWith('.')) {
+      throw userError({
+        what: `shard of ${name} refused`,
+        where: indexPath,
+        got: JSON.stringify(shard),
+        expected: 'the name of a .safetensors file of the same folder',
+      });
+    }
+    shardOf.set(name, shard);
+  }
+  const shards = new Map<string, WeightStore>();
+  const close = async (): Promise<void> => {
+    for (const shard of shards.values()) await shard.close();
+  };
+  try {
+    for (const shard of new Set(shardOf.values()))
+      shards.set(shard, await openSafetensors(join(folder, shard)));
+    const storeOf = (name: string): WeightStore | undefined => shards.get(shardOf.get(name) ?? '');
+    for (const [name, shard] of shardOf) {
+      if (storeOf(name)?.info(name) === undefined) {
+        throw userError({
+          what: `tensor ${name} is missing`,
+          where: join(folder, shard),
+          expected: 'it there, says the index',
+        });
+      }
+    }
+    return {
+      names: [...shardOf.keys()],
+      info: (name) => storeOf(name)?.info(name),
+      read: async (name) => {
+        const store = storeOf(name);
+        if (store === undefined) throw userError({ what: `tensor ${name} is missing`, where: indexPath });
+        return store.read(name);
+      },
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
