@@ -75,6 +75,8 @@ function expectation(issue: Issue): string {
       return `a mapping with the keys ${(JSON.parse(issue.message) as string[]).join(', ')}`;
     case 'invalid_union':
       return unionExpectation(issue.errors);
+    case 'invalid_key':
+      return issue.issues.slice(0, 1).map(expectation).join('');
     default:
       return issue.message;
   }
