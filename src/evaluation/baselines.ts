@@ -6,7 +6,10 @@ import { loadTasks, type StsTask, type TaskSelection } from './sts.js';
 /** The floor that every report shows. */
 export const baselines = ['bagOfWords', 'tfidf'] as const;
 export type Baseline = (typeof baselines)[number];
-export const baselineNames: Readonly<Record<Baseline, string>> = { bagOfWords: 'bag of words', tfidf: 'tf-idf' };
+export const baselineNames: Readonly<Record<Baseline, string>> = {
+  bagOfWords: 'bag of words',
+  tfidf: 'tf-idf',
+};
 
 /**
  * Scores a baseline as if it were a model. Terms are the lower-cased text's words (runs of letters and digits) and its
