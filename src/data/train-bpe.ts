@@ -75,7 +75,7 @@ export function trainBpe(texts: Iterable<string>, options: TrainBpeOptions): Tra
 function countWords(texts: Iterable<string>): Map<string, number> {
   const counts = new Map<string, number>();
   for (const text of texts) {
-    for (const piece of text.match(/[0-9]|[^0-9]+/g) ?? []) {
+    for (const piece of text.match(/\p{N}|\P{N}+/gu) ?? []) {
       for (const word of piece.match(wordPattern) ?? []) counts.set(word, (counts.get(word) ?? 0) + 1);
     }
   }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
+import { initialiseSchema } from './initialise.js';
 
-/** `embedded`, a folder, a GGUF file, or a mapping with more to say about it. The value is always the mapping. */
+/** `embedded`, a folder, a GGUF file, a mapping with more to say about it, or the shape of a new decoder. The value is always a mapping. */
 export const modelSchema = z
   .union([
     z.string().min(1),
@@ -9,6 +10,8 @@ export const modelSchema = z
       /** `stored`: frozen weights stay as the file has them and are expanded block by block; `float32`: expanded once. */
       residentPrecision: z.enum(['stored', 'float32']).default('float32'),
     }),
+    /** Starts from fresh weights, with a tokenizer trained on `data.train`. */
+    z.strictObject({ initialise: initialiseSchema }),
   ])
   .transform((model) =>
     typeof model === 'string' ? { path: model, residentPrecision: 'float32' as const } : model,
