@@ -149,16 +149,17 @@ function locator(
   return (path) => {
     const names = path.map(String);
     // The chain of nodes from the root to the value, as far as it exists; null where an override made the node.
-    const offsets: (number | null)[] = [yaml.contents?.range?.[0] ?? 0];
-    let node: Node | null | undefined = yaml.contents;
+    const root: Node | null = yaml.contents;
+    let node: Node | null | undefined = root;
+    const offsets: (number | null)[] = [start(root) ?? 0];
     for (const segment of path) {
       const parent: Node | null | undefined = isAlias(node) ? node.resolve(yaml) : node;
       const pair = pairOf(parent, segment);
       node = child(yaml, parent, segment);
       if (node === undefined && pair === undefined) break;
-      const start = isNode(pair?.key) ? pair.key.range?.[0] : node?.range?.[0];
+      const begin = isNode(pair?.key) ? start(pair.key) : start(node);
       // A value that an override put under a key of the file still belongs to the override.
-      offsets.push(start === undefined || (node !== undefined && !node.range) ? null : start);
+      offsets.push(begin === undefined || (node !== undefined && !node.range) ? null : begin);
     }
     const depth = offsets.length - 1;
     const override = applied.findLastIndex((candidate) => {
@@ -176,6 +177,11 @@ function locator(
     const key = names.length === 0 ? '' : ` ${names.join('.')}`;
     return { where: `${file}:${position(lines, at)}${key}`, order: at };
   };
+}
+
+/** Offset of a node in the file; undefined for one that an override made. */
+function start(node: Node | null | undefined): number | undefined {
+  return node?.range?.[0];
 }
 
 function position(lines: LineCounter, offset: number): string {
