@@ -133,7 +133,7 @@ function checkedEntry(name: string, value: unknown, broken: (what: string) => Er
     throw broken(`tensor ${name} has the unknown type ${JSON.stringify(dtype)}`);
   const count = Array.isArray(shape) ? elementCount(shape) : undefined;
   if (count === undefined) throw broken(`tensor ${name} has the impossible shape ${JSON.stringify(shape)}`);
-  const [begin, end]: unknown[] = Array.isArray(offsets) && offsets.length === 2 ? offsets : [];
+  const [begin, end] = Array.isArray(offsets) && offsets.length === 2 ? (offsets as unknown[]) : [];
   if (!isOffset(begin) || !isOffset(end))
     throw broken(`tensor ${name} has the impossible offsets ${JSON.stringify(offsets)}`);
   if (end - begin !== count * elementBytes) {
