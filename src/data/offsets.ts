@@ -1,3 +1,5 @@
+import { fromByteLevel } from './byte-level.js';
+
 /*
  * Where each token lies in the text it came from: rebuilt from the tokens themselves, because the tokenizer library has no offsets.
  * Text and tokens are compared as UTF-8 bytes, SentencePiece's `▁` counting as a space.
@@ -23,13 +25,7 @@ const metaspaces = /\u2581/g;
 export function byteLevelSurface(added: ReadonlySet<string>): TokenSurface {
   return cached(false, (token) => {
     if (added.has(token)) return textEncoder.encode(token);
-    const bytes = new Uint8Array(token.length);
-    for (let i = 0; i < token.length; i++) {
-      const byte = byteOfCharacter.get(token.charCodeAt(i));
-      if (byte === undefined) return textEncoder.encode(token);
-      bytes[i] = byte;
-    }
-    return bytes;
+    return fromByteLevel(token) ?? textEncoder.encode(token);
   });
 }
 
@@ -144,6 +140,8 @@ function endOfUnknown(source: AlignedSource, position: number, next: Uint8Array 
 
 function alignedSource(text: string, { normalizers, surface, prependsSpace }: OffsetOptions): AlignedSource {
   const normalised = apply(text, normalizers);
+  // eslint-disable-next-line no-control-regex
+  if (normalised === text && !prependsSpace && /^[\x00-\x7f]*$/.test(text)) return asciiSource(text);
   const pieces =
     normalised === text
       ? [{ text, start: 0, exact: true, end: text.length }]
@@ -176,6 +174,16 @@ function alignedSource(text: string, { normalizers, surface, prependsSpace }: Of
     starts: Int32Array.from(starts),
     ends: Int32Array.from(ends),
   };
+}
+
+function asciiSource(text: string): AlignedSource {
+  const starts = new Int32Array(text.length);
+  const ends = new Int32Array(text.length);
+  for (let i = 0; i < text.length; i++) {
+    starts[i] = i;
+    ends[i] = i + 1;
+  }
+  return { bytes: textEncoder.encode(text), starts, ends };
 }
 
 function utf8Length(character: string): number {
@@ -219,14 +227,3 @@ function alignedPieces(
   }
   return [{ text: normalised, start: 0, end: text.length, exact: false }];
 }
-
-/** GPT-2's table from printable characters to bytes. */
-const byteOfCharacter: ReadonlyMap<number, number> = (() => {
-  const table = new Map<number, number>();
-  let next = 256;
-  for (let byte = 0; byte < 256; byte++) {
-    const printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
-    table.set(printable ? byte : next++, byte);
-  }
-  return table;
-})();

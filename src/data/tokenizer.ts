@@ -1,5 +1,4 @@
-import { Tokenizer } from '@huggingface/tokenizers';
-import { UserError, userError } from '../shared/errors.js';
+import { userError } from '../shared/errors.js';
 import {
   byteLevelSurface,
   characterSurface,
@@ -7,6 +6,8 @@ import {
   type TextNormalizer,
   type TokenSurface,
 } from './offsets.js';
+import { Tokenizer, type LibraryNormalizer, type LibraryTokenizer } from './tokenizer-library.js';
+import { wordEncoder, type Encoded } from './word-encoder.js';
 
 /** The content of a `tokenizer.json`, unchecked. */
 export type TokenizerJson = Readonly<Record<string, unknown>>;
@@ -47,16 +48,14 @@ export function createTokenizer(
   const tokenizer = openTokenizer(json, config, where);
   const offsetOptions = {
     surface: surfaceOf(json, tokenizer),
-    ...normalization(tokenizer.normalizer as LibraryNormalizer | null),
+    ...normalization(tokenizer.normalizer),
   };
   const bosTokenId = specialTokenId('bos_token', config, tokenizer, where);
   const eosTokenId = specialTokenId('eos_token', config, tokenizer, where);
-  const encode = (text: string): { ids: Int32Array; tokens: string[] } => {
-    const { ids, tokens } = tokenizer.encode(wellFormed(text), { add_special_tokens: false });
-    for (let i = 0; i < ids.length; i++) {
-      if (ids[i] === undefined) throw unknownToken(tokens[i] ?? '', where);
-    }
-    return { ids: Int32Array.from(ids), tokens };
+  const encodeAny = textEncoder(tokenizer, withUnicodeDigits(json));
+  const encode = (text: string): { ids: Int32Array; tokens: readonly string[] } => {
+    const { ids, tokens } = encodeAny(wellFormed(text));
+    return { ids: Int32Array.from(ids.map((id, i) => id ?? unknownToken(tokens[i], where))), tokens };
   };
   return {
     encode: (text) => encode(text).ids,
@@ -99,20 +98,13 @@ export function checkTokenizerFits(
   });
 }
 
-function openTokenizer(json: TokenizerJson, config: TokenizerConfigJson, where: string): Tokenizer {
-  const complete = {
-    added_tokens: [],
-    normalizer: null,
-    pre_tokenizer: null,
-    post_processor: null,
-    decoder: null,
-    ...json,
-  };
-  const ours = { ...complete, pre_tokenizer: unicodeDigits(complete.pre_tokenizer) };
+function openTokenizer(json: TokenizerJson, config: TokenizerConfigJson, where: string): LibraryTokenizer {
+  const absent = { added_tokens: [], normalizer: null, post_processor: null, decoder: null };
+  const complete = { ...absent, ...json, pre_tokenizer: withUnicodeDigits(json) };
   // The library applies its own clean-up and lower-casing from the config; ids must come from tokenizer.json alone, as in Python.
   const { remove_space: _space, do_lowercase_and_remove_accent: _case, ...quiet } = config;
   try {
-    return new Tokenizer(ours, quiet);
+    return new Tokenizer(complete, quiet);
   } catch (error) {
     throw userError({
       what: `cannot use this tokenizer: ${error instanceof Error ? error.message : String(error)}`,
@@ -122,15 +114,39 @@ function openTokenizer(json: TokenizerJson, config: TokenizerConfigJson, where: 
   }
 }
 
-/** The library's `Digits` splits ASCII digits only; Python's splits every character of Unicode category N. `Split` can say that. */
-function unicodeDigits(part: unknown): unknown {
-  if (!isRecord(part)) return part;
-  if (part['type'] === 'Sequence' && Array.isArray(part['pretokenizers'])) {
-    return { ...part, pretokenizers: part['pretokenizers'].map(unicodeDigits) };
-  }
-  if (part['type'] !== 'Digits') return part;
-  const regex = part['individual_digits'] === true ? '\\p{N}' : '\\p{N}+';
-  return { type: 'Split', pattern: { Regex: regex }, behavior: 'Isolated', invert: false };
+/** The pre-tokenizer, with `Split` for `Digits`: the library's `Digits` knows ASCII digits only, Python's all of Unicode category N. */
+function withUnicodeDigits(json: TokenizerJson): unknown {
+  const replaced = (part: unknown): unknown => {
+    if (!isRecord(part)) return part ?? null;
+    if (part['type'] === 'Sequence' && Array.isArray(part['pretokenizers'])) {
+      return { ...part, pretokenizers: part['pretokenizers'].map(replaced) };
+    }
+    if (part['type'] !== 'Digits') return part;
+    const regex = part['individual_digits'] === true ? '\\p{N}' : '\\p{N}+';
+    return { type: 'Split', pattern: { Regex: regex }, behavior: 'Isolated', invert: false };
+  };
+  return replaced(json['pre_tokenizer']);
+}
+
+/** Token ids and tokens of a text: the quick way where there is one and the text holds no added token, else the library's. */
+function textEncoder(tokenizer: LibraryTokenizer, preTokenizer: unknown): (text: string) => Encoded {
+  const whole = (text: string): Encoded => tokenizer.encode(text, { add_special_tokens: false });
+  const quick = wordEncoder(tokenizer, preTokenizer);
+  if (quick === undefined) return whole;
+  const added = [...tokenizer.get_added_tokens_decoder().values()].map((token) => token.content);
+  const normalizer = tokenizer.normalizer;
+  const contents =
+    normalizer === null ? added : [...added, ...added.map((content) => normalizer.normalize(content))];
+  const holdsAdded = contents.length === 0 ? undefined : new RegExp(contents.map(escapeForRegExp).join('|'));
+  return (text) => {
+    if (holdsAdded?.test(text) === true) return whole(text);
+    const normalised = normalizer === null ? text : normalizer.normalize(text);
+    return normalised !== text && holdsAdded?.test(normalised) === true ? whole(text) : quick(normalised);
+  };
+}
+
+function escapeForRegExp(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 }
 
 /** Lone surrogates have no UTF-8 form: they become U+FFFD before anything is compared. */
@@ -185,7 +201,7 @@ function checkVocabulary(json: TokenizerJson, where: string): { size: number } {
   return { size };
 }
 
-function surfaceOf(json: TokenizerJson, tokenizer: Tokenizer): TokenSurface {
+function surfaceOf(json: TokenizerJson, tokenizer: LibraryTokenizer): TokenSurface {
   const added = new Set([...tokenizer.get_added_tokens_decoder().values()].map((token) => token.content));
   if (mentionsType(json['pre_tokenizer'], 'ByteLevel') || mentionsType(json['decoder'], 'ByteLevel'))
     return byteLevelSurface(added);
@@ -235,16 +251,10 @@ function flatten(normalizer: LibraryNormalizer | null): readonly LibraryNormaliz
   return normalizer.normalizers === undefined ? [normalizer] : normalizer.normalizers.flatMap(flatten);
 }
 
-/** What every normalizer of the library has, beyond its declared type. */
-interface LibraryNormalizer extends TextNormalizer {
-  readonly config: { readonly type?: unknown; readonly content?: unknown };
-  readonly normalizers?: readonly (LibraryNormalizer | null)[];
-}
-
 function specialTokenId(
   key: 'bos_token' | 'eos_token',
   config: TokenizerConfigJson,
-  tokenizer: Tokenizer,
+  tokenizer: LibraryTokenizer,
   where: string,
 ): number | undefined {
   const value = config[key];
@@ -263,7 +273,7 @@ function specialTokenId(
 
 /** `add_bos_token` decides where it is given; otherwise whether the tokenizer's post-processor puts bos first. */
 function expectsBos(
-  tokenizer: Tokenizer,
+  tokenizer: LibraryTokenizer,
   config: TokenizerConfigJson,
   bosTokenId: number | undefined,
 ): boolean {
@@ -273,8 +283,8 @@ function expectsBos(
   return tokenizer.encode('a', { add_special_tokens: true }).ids[0] === bosTokenId;
 }
 
-function unknownToken(token: string, where: string): UserError {
-  return userError({
+function unknownToken(token: string | undefined, where: string): never {
+  throw userError({
     what: `the tokenizer made the token ${JSON.stringify(token)} that is not in its vocabulary and has no unknown token`,
     where,
   });
