@@ -1,3 +1,4 @@
+import { pairedBootstrap } from './bootstrap.js';
 import { averageScore, type EvalResult, type ScoringOptions } from './evaluate.js';
 import { stsTasks } from './sts.js';
 
@@ -40,6 +41,31 @@ export function resultTable(rows: readonly ReportRow[], options: ReportOptions =
   const table = format === 'markdown' ? markdown([header, ...body]) : aligned([header, ...body]);
   const notes = [caption(rows, intervals), ...(averaged ? [averageNote(columns, shared)] : [])];
   return [table, ...(format === 'markdown' ? [''] : []), ...notes].join('\n');
+}
+
+/**
+ * One line: by how much row `a` is better than row `b` on average over the sets that both have, with the paired bootstrap's
+ * interval and p value.
+ */
+export function comparisonLine(a: ReportRow, b: ReportRow, options: ScoringOptions = {}): string {
+  const { bootstrap = 1000, seed = 0 } = options;
+  const pairs = a.results.flatMap((result) => {
+    const other = b.results.find((candidate) => isSamePairs(candidate, result));
+    return other === undefined ? [] : [{ ofA: result, ofB: other }];
+  });
+  const title = `${a.name} against ${b.name}`;
+  if (pairs.length === 0) return `${title}: no evaluation set in common`;
+  const compared = pairedBootstrap(
+    pairs.map(({ ofA }) => ofA.scored),
+    pairs.map(({ ofB }) => ofB.scored),
+    { resamples: bootstrap, seed },
+  );
+  const over = pairs.map(({ ofA }) => ofA.task).join(', ');
+  if (compared === undefined) return `${title}: no correlation to compare over ${over}`;
+  const { difference, interval, pValue } = compared;
+  const sign = difference < 0 ? '' : '+';
+  const p = pValue.toFixed(3);
+  return `${title}: ${sign}${scoreCell(difference, interval)} over ${over} (paired bootstrap, ${String(bootstrap)} resamples, p = ${p})`;
 }
 
 /** A set's subsets, one line each, as extra lines beside its main score. */
@@ -92,6 +118,15 @@ function columnsOf(rows: readonly ReportRow[]): Column[] {
 
 function keyOf({ task, split, everyNthRow }: EvalResult): string {
   return JSON.stringify([task, split, everyNthRow]);
+}
+
+/** The same pairs, also where the two rows read different texts of them. */
+function isSamePairs(a: EvalResult, b: EvalResult): boolean {
+  return (
+    keyOf(a) === keyOf(b) &&
+    a.scored.gold.every((score, i) => score === b.scored.gold[i]) &&
+    a.pairs === b.pairs
+  );
 }
 
 function sharedResults(row: ReportRow, shared: readonly Column[]): EvalResult[] {

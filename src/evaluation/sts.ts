@@ -75,7 +75,7 @@ export async function loadTasks(selection: TaskSelection): Promise<StsTask[]> {
 /** All texts of the named sets, each once: every split and both protocols that are at hand. For `decontaminate`. */
 export async function taskTexts(tasks: readonly string[], folder: string): Promise<string[]> {
   const texts = new Set<string>();
-  for (const task of tasks.flatMap((name) => (name === allTasks ? stsTasks : [name]))) {
+  for (const task of tasks.flatMap((name) => (name === allTasks ? everyTask(folder) : [name]))) {
     const files = await filesOf(task, folder);
     if (files.length === 0 && !tasks.includes(allTasks)) throw await missingTask(task, folder);
     for (const file of files) {
@@ -86,11 +86,15 @@ export async function taskTexts(tasks: readonly string[], folder: string): Promi
   return [...texts];
 }
 
+function everyTask(folder: string): readonly string[] {
+  return folder === embeddedFolder ? [embeddedTask] : stsTasks;
+}
+
 async function expandTasks({ tasks, folder, split, protocol }: TaskSelection): Promise<string[]> {
   if (tasks.length === 0)
     throw userError({ what: 'no evaluation sets given', expected: stsTasks.join(', ') });
   if (!tasks.includes(allTasks)) return [...new Set(tasks.map(canonicalTask))];
-  if (folder === embeddedFolder) return [embeddedTask];
+  if (folder === embeddedFolder) return [...everyTask(folder)];
   await statOrUserError(folder, 'folder of evaluation sets');
   const atHand: string[] = [];
   for (const name of stsTasks) {

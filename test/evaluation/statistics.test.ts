@@ -27,7 +27,11 @@ const golden = JSON.parse(
 ) as Golden;
 
 /** Gold and similarity with many ties, as scored pairs are. */
-function noisyPairs(pairs: number, noise: number, seed: number): { gold: Float64Array; similarity: Float64Array } {
+function noisyPairs(
+  pairs: number,
+  noise: number,
+  seed: number,
+): { gold: Float64Array; similarity: Float64Array } {
   const random = randomStream(1);
   const noiseOf = randomStream(seed);
   const gold = Float64Array.from({ length: pairs }, () => Math.round(random.uniform() * 25) / 5);
@@ -97,7 +101,8 @@ describe('similarities', () => {
     const matrix = { rows: data.length / dimensions, dimensions, data: Float32Array.from(data) };
     const result = pairSimilarities(matrix, Uint32Array.from(first), Uint32Array.from(second));
     for (const name of similarities) {
-      for (const [p, value] of golden.similarities[name].entries()) expect(result[name][p]).toBeCloseTo(value, 12);
+      for (const [p, value] of golden.similarities[name].entries())
+        expect(result[name][p]).toBeCloseTo(value, 12);
     }
     // Rows 2 and 3 are equal, row 1 is compared with itself.
     expect([result.cosine[1], result.cosine[3]]).toEqual([1, 1]);
@@ -157,7 +162,9 @@ describe('bootstrap', () => {
       const interval = bootstrapInterval(sets, { resamples: 300, seed: 1 });
       return (interval?.high ?? NaN) - (interval?.low ?? NaN);
     };
-    expect(width([set('a', 2), set('b', 3), set('c', 4), set('d', 5)])).toBeLessThan(0.75 * width([set('a', 2)]));
+    expect(width([set('a', 2), set('b', 3), set('c', 4), set('d', 5)])).toBeLessThan(
+      0.75 * width([set('a', 2)]),
+    );
   });
 
   test('is undefined where no resample has a correlation', () => {
@@ -193,7 +200,8 @@ describe('paired bootstrap', () => {
     const b = [{ name: 'set', gold, similarity: similarity.map((v) => v + 0.05 * random.normal()) }];
     const paired = pairedBootstrap(a, b, options)?.interval;
     const single = bootstrapInterval(a, options);
-    const width = (i: { low: number; high: number } | undefined): number => (i?.high ?? NaN) - (i?.low ?? NaN);
+    const width = (i: { low: number; high: number } | undefined): number =>
+      (i?.high ?? NaN) - (i?.low ?? NaN);
     expect(width(paired)).toBeLessThan(0.3 * width(single));
   });
 
