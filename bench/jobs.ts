@@ -1,0 +1,130 @@
+/** What the bench hands to ours and to the peers: one JSON file, the same for all of them. */
+export interface Job {
+  readonly name: BenchName;
+  readonly kind: JobKind;
+  /** The decoder: a GGUF file or a Hugging Face folder. */
+  readonly model: string;
+  readonly threads: number;
+  readonly seed: number;
+  /** Leading batches that are run and not counted. */
+  readonly warmup: number;
+  /** Longer texts are cut to this many tokens. */
+  readonly maxTokens: number;
+  readonly policy: SavePolicy;
+  readonly lora: { readonly rank: number; readonly alpha: number; readonly dropout: number };
+  readonly attentionDropout: number;
+  readonly learningRate: number;
+  readonly scale: number;
+  readonly maskRatio: number;
+  readonly batches: readonly JobBatch[];
+}
+
+export type JobKind = 'simcse' | 'mntp' | 'encode';
+
+/** `fastest`: whatever our engine does best where memory is no concern. */
+export type SavePolicy = 'fastest' | 'block inputs';
+
+/** Sentences, or token ids where the bench fixes the shape. SimCSE takes each text twice. */
+export type JobBatch = { readonly texts: readonly string[] } | { readonly ids: readonly (readonly number[])[] };
+
+/** What one side measured over the batches after the warm-up. */
+export interface Measurement {
+  readonly seconds: number;
+  readonly realTokens: number;
+  /** Tokens that went through the matrices, padding and blanks included. */
+  readonly multipliedTokens: number;
+  readonly peakRssGb: number;
+}
+
+/** `sample`: the first four embeddings of an encode run, so that the two sides can be compared. */
+export interface SideReport extends Measurement {
+  readonly sample?: readonly (readonly number[])[];
+  /** The folder that `encode` exported, for peers that run the same file. */
+  readonly exported?: string;
+  /** Parameters of the decoder's block matrices. */
+  readonly weights?: number;
+}
+
+export type PeerName = 'eager' | 'checkpoint' | 'llm2vec' | 'sentence-transformers' | 'transformers.js';
+
+export type BenchName = (typeof benchNames)[number];
+
+export const benchNames = [
+  'simcse-real',
+  'simcse-real-small',
+  'simcse-128',
+  'simcse-dense',
+  'simcse-dense-small',
+  'mntp',
+  'encode',
+] as const;
+
+export interface Bench {
+  readonly kind: JobKind;
+  readonly policy: SavePolicy;
+  /** The best of these, by real tokens per second, is the peer. */
+  readonly peers: readonly PeerName[];
+  readonly work: 'corpus' | 'dense' | 'chunks' | 'sts';
+  /** Texts a batch, before SimCSE doubles them. */
+  readonly batchTexts: number;
+  readonly maxTokens: number;
+  readonly bar: { readonly ratio?: number; readonly gemmShare?: number; readonly rss?: string };
+}
+
+const simcse = { kind: 'simcse', maxTokens: 128 } as const;
+
+export const benches: Readonly<Record<BenchName, Bench>> = {
+  'simcse-real': {
+    ...simcse,
+    policy: 'fastest',
+    peers: ['eager', 'checkpoint'],
+    work: 'corpus',
+    batchTexts: 32,
+    bar: { ratio: 2.5, rss: "at most 1/3 of the peer's" },
+  },
+  'simcse-real-small': {
+    ...simcse,
+    policy: 'block inputs',
+    peers: ['eager'],
+    work: 'corpus',
+    batchTexts: 32,
+    bar: { ratio: 1.6, rss: "at most 1/5 of the peer's" },
+  },
+  'simcse-128': { ...simcse, policy: 'fastest', peers: ['eager'], work: 'corpus', batchTexts: 128, bar: { rss: 'at most 3 GB' } },
+  'simcse-dense': {
+    ...simcse,
+    policy: 'fastest',
+    peers: ['eager'],
+    work: 'dense',
+    batchTexts: 32,
+    maxTokens: 32,
+    bar: { ratio: 1, gemmShare: 0.75, rss: "at most 1/2 of the peer's" },
+  },
+  'simcse-dense-small': {
+    ...simcse,
+    policy: 'block inputs',
+    peers: ['checkpoint'],
+    work: 'dense',
+    batchTexts: 32,
+    maxTokens: 32,
+    bar: { ratio: 1.3, rss: "at most 1/2 of the peer's" },
+  },
+  mntp: {
+    kind: 'mntp',
+    policy: 'fastest',
+    peers: ['llm2vec'],
+    work: 'chunks',
+    batchTexts: 8,
+    maxTokens: 128,
+    bar: { ratio: 1.8 },
+  },
+  encode: {
+    kind: 'encode',
+    policy: 'fastest',
+    peers: ['sentence-transformers', 'transformers.js'],
+    work: 'sts',
+    batchTexts: 460,
+    maxTokens: 128,
+    bar: { ratio: 1.3 },
+  },
+};
