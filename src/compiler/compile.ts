@@ -1,0 +1,204 @@
+import { engine, type Tensor } from '@tensorflow/tfjs';
+import { internalError } from '../shared/errors.js';
+import type { Graph } from './graph.js';
+import { subgraph } from './graph.js';
+import { TensorPool } from './pool.js';
+import { Program, type HostTensor, type RuntimeOptions } from './program.js';
+import { splitGraph, type SavePolicy, type SplitGraph } from './split.js';
+import { trace, type InputSpec, type TensorFunction, type Tensors } from './trace.js';
+
+export type HostTensors = Readonly<Record<string, HostTensor>>;
+
+export interface CompileOptions extends RuntimeOptions {
+  /** Named in errors. */
+  readonly name: string;
+  /** Where outputs come from; release them there when they have been read. */
+  readonly pool: TensorPool;
+}
+
+/** A pure function traced and compiled once for each combination of input shapes. */
+export class CompiledFunction {
+  private readonly programs = new Map<string, Promise<Program>>();
+
+  constructor(
+    private readonly fn: TensorFunction,
+    private readonly options: CompileOptions,
+  ) {}
+
+  /** Outputs come from the pool. */
+  async run(inputs: HostTensors): Promise<Record<string, HostTensor>> {
+    const program = await cached(this.programs, shapeKey(inputs), async () => {
+      const graph = trace(this.fn, specsOf(inputs), this.options);
+      return Program.create(subgraph(graph, graph.outputs), this.options);
+    });
+    const into = outputsFor(program, this.options.pool);
+    await program.run(inputs, into);
+    return into;
+  }
+
+  async release(): Promise<void> {
+    await releaseAll(this.programs);
+  }
+}
+
+export function compile(fn: TensorFunction, options: CompileOptions): CompiledFunction {
+  return new CompiledFunction(fn, options);
+}
+
+/** What a forward pass hands to its backward pass. */
+export interface ForwardResult {
+  readonly output: HostTensor;
+  readonly saved: HostTensors;
+}
+
+export interface GradientOptions extends CompileOptions {
+  /** Inputs to differentiate by. */
+  readonly wrt: readonly string[];
+  readonly policy: SavePolicy;
+}
+
+interface GradientPrograms {
+  readonly split: SplitGraph;
+  readonly forward: Program;
+  /** Compiled when first used: evaluation never needs it. */
+  backward: Promise<Program> | undefined;
+}
+
+/** A function of one output and its vector-Jacobian product, as two programs with a save policy between them. */
+export class CompiledGradient {
+  private readonly programs = new Map<string, Promise<GradientPrograms>>();
+
+  constructor(
+    private readonly fn: (inputs: Tensors) => Tensor,
+    private readonly options: GradientOptions,
+  ) {}
+
+  /** Runs forward, keeping what the policy says. */
+  async forward(inputs: HostTensors): Promise<ForwardResult> {
+    const { forward } = await this.compiled(inputs);
+    const into = outputsFor(forward, this.options.pool);
+    await forward.run(inputs, into);
+    const { output, ...saved } = into;
+    if (output === undefined) throw internalError('no output');
+    return { output, saved };
+  }
+
+  /** Gradients of sum(output * outputGradient) by the inputs in `wrt`; gives the saved values back to the pool. */
+  async backward(
+    inputs: HostTensors,
+    saved: HostTensors,
+    outputGradient: HostTensor,
+  ): Promise<Record<string, HostTensor>> {
+    const compiled = await this.compiled(inputs);
+    compiled.backward ??= Program.create(compiled.split.backward, this.options);
+    const program = await compiled.backward;
+    const into = outputsFor(program, this.options.pool);
+    await program.run({ ...inputs, ...saved, outputGradient }, into);
+    this.options.pool.release(...Object.values(saved));
+    return Object.fromEntries(
+      Object.entries(into).map(([name, tensor]) => [name.slice('gradient:'.length), tensor]),
+    );
+  }
+
+  private compiled(inputs: HostTensors): Promise<GradientPrograms> {
+    return cached(this.programs, shapeKey(inputs), async () => {
+      const graph = traceGradient(this.fn, specsOf(inputs), this.options);
+      const split = splitGraph(graph, {
+        outputs: ['output'],
+        outputGradient: 'outputGradient',
+        policy: this.options.policy,
+      });
+      return { split, forward: await Program.create(split.forward, this.options), backward: undefined };
+    });
+  }
+
+  async release(): Promise<void> {
+    for (const compiled of this.programs.values()) {
+      const { forward, backward } = await compiled;
+      await forward.release();
+      await (await backward)?.release();
+    }
+    this.programs.clear();
+  }
+}
+
+export function compileGradient(fn: (inputs: Tensors) => Tensor, options: GradientOptions): CompiledGradient {
+  return new CompiledGradient(fn, options);
+}
+
+/** Joint graph with outputs `output` and `gradient:NAME`, inputs as given plus `outputGradient`. */
+export function traceGradient(
+  fn: (inputs: Tensors) => Tensor,
+  inputs: Readonly<Record<string, InputSpec>>,
+  { name, wrt }: { readonly name: string; readonly wrt: readonly string[] },
+): Graph {
+  // The output's shape is not known before the trace: a first, cheap trace finds it.
+  const shape = trace((tensors) => ({ output: fn(tensors) }), inputs, { name }).outputs[0]?.shape;
+  if (shape === undefined) throw internalError(`${name} has no output`);
+  return trace(
+    ({ outputGradient, ...tensors }) => {
+      const by = wrt.map((key) => tensors[key] as Tensor);
+      const { value, grads } = engine().gradients(() => fn(tensors), by, outputGradient as Tensor, true);
+      const named = wrt.map(
+        (key, index) => [`gradient:${key}`, grads[index] ?? zerosLike(by[index] as Tensor)] as const,
+      );
+      return { output: value, ...Object.fromEntries(named) };
+    },
+    { ...inputs, outputGradient: { shape, type: 'float32' } },
+    { name },
+  );
+}
+
+/** A scalar loss with its gradients in one program: outputs `loss`, further outputs of `fn`, and `gradient:NAME`. */
+export function compileLoss(
+  fn: (inputs: Tensors) => Tensor,
+  options: CompileOptions & { readonly wrt: readonly string[] },
+): CompiledFunction {
+  return compile((inputs) => {
+    const by = options.wrt.map((key) => inputs[key] as Tensor);
+    const { value, grads } = engine().gradients(() => fn(inputs), by, undefined as unknown as Tensor, true);
+    const named = options.wrt.map(
+      (key, index) => [`gradient:${key}`, grads[index] ?? zerosLike(by[index] as Tensor)] as const,
+    );
+    return { loss: value, ...Object.fromEntries(named) };
+  }, options);
+}
+
+function zerosLike(x: Tensor): Tensor {
+  return x.mul(0);
+}
+
+function specsOf(inputs: HostTensors): Record<string, InputSpec> {
+  const specs: Record<string, InputSpec> = {};
+  for (const [name, tensor] of Object.entries(inputs)) {
+    specs[name] = { shape: tensor.dims, type: tensor.type as InputSpec['type'] };
+  }
+  return specs;
+}
+
+function shapeKey(inputs: HostTensors): string {
+  let key = '';
+  for (const name in inputs) key += `${name}:${(inputs[name] as HostTensor).dims.join('x')};`;
+  return key;
+}
+
+function outputsFor(program: Program, pool: TensorPool): Record<string, HostTensor> {
+  const into: Record<string, HostTensor> = {};
+  for (const { name, shape, type } of program.outputs) into[name] = pool.acquire(shape, type);
+  return into;
+}
+
+async function cached<T>(programs: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
+  let program = programs.get(key);
+  if (program === undefined) {
+    program = make();
+    programs.set(key, program);
+    program.catch(() => programs.delete(key));
+  }
+  return program;
+}
+
+async function releaseAll(programs: Map<string, Promise<Program>>): Promise<void> {
+  for (const program of programs.values()) await (await program).release();
+  programs.clear();
+}

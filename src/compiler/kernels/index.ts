@@ -1,0 +1,15 @@
+import type { RecordKernel } from '../recorder.js';
+import { elementwiseKernels } from './elementwise.js';
+import { gatherKernels } from './gather.js';
+import { matmulKernels } from './matmul.js';
+import { reduceKernels } from './reduce.js';
+import { shapeKernels } from './shape.js';
+
+/** Every tfjs kernel that can be traced, by its tfjs name. */
+export const recordKernels: Readonly<Record<string, RecordKernel>> = {
+  ...elementwiseKernels,
+  ...gatherKernels,
+  ...matmulKernels,
+  ...reduceKernels,
+  ...shapeKernels,
+};

@@ -1,0 +1,93 @@
+import { backend_util, util } from '@tensorflow/tfjs';
+import { elementType, type RecordKernel } from '../recorder.js';
+import { attributeNumber, attributeNumbers, input } from './access.js';
+
+function reduction(op: string, axisKey = 'axis'): RecordKernel {
+  return (recorder, inputs, attributes) => {
+    const x = input(inputs, 'x');
+    const given = attributes[axisKey] as number | number[] | null | undefined;
+    const axes = util.parseAxisParam(given ?? x.shape.map((_, axis) => axis), x.shape);
+    const keepDims = attributes['keepDims'] === true;
+    const [reduced] = backend_util.computeOutAndReduceShapes(x.shape, axes);
+    const shape = keepDims ? backend_util.expandShapeToKeepDim(reduced, axes) : reduced;
+    const boolean = x.dtype === 'bool';
+    // ONNX reduces numbers only: All and Any run on int32.
+    const source = boolean
+      ? recorder.emit('Cast', [x], { shape: x.shape, type: 'int32' }, { to: { kind: 'int', value: 6 } })
+      : x;
+    const type = elementType(source.dtype);
+    const result = recorder.emit(
+      op,
+      [source, recorder.int64s(axes)],
+      { shape, type },
+      { keepdims: { kind: 'int', value: keepDims ? 1 : 0 } },
+    );
+    const logical = boolean && (op === 'ReduceMin' || op === 'ReduceMax');
+    return logical
+      ? recorder.emit('Cast', [result], { shape, type: 'bool' }, { to: { kind: 'int', value: 9 } })
+      : result;
+  };
+}
+
+function argument(op: string): RecordKernel {
+  return (recorder, inputs, attributes) => {
+    const x = input(inputs, 'x');
+    const axis = attributeNumbers(attributes, 'axis')[0] ?? 0;
+    const shape = x.shape.filter((_, i) => i !== (axis + x.shape.length) % x.shape.length);
+    const index = recorder.node(
+      op,
+      [x],
+      { shape, type: 'int64' },
+      { axis: { kind: 'int', value: axis }, keepdims: { kind: 'int', value: 0 } },
+    );
+    return recorder.emit('Cast', [index], { shape, type: 'int32' }, { to: { kind: 'int', value: 6 } });
+  };
+}
+
+const softmax: RecordKernel = (recorder, inputs, attributes) => {
+  const x = input(inputs, 'logits');
+  return recorder.emit(
+    'Softmax',
+    [x],
+    { shape: x.shape, type: 'float32' },
+    { axis: { kind: 'int', value: attributeNumber(attributes, 'dim', -1) } },
+  );
+};
+
+const logSoftmax: RecordKernel = (recorder, inputs, attributes) => {
+  const x = input(inputs, 'logits');
+  return recorder.emit(
+    'LogSoftmax',
+    [x],
+    { shape: x.shape, type: 'float32' },
+    { axis: { kind: 'int', value: attributeNumber(attributes, 'axis', -1) } },
+  );
+};
+
+const cumsum: RecordKernel = (recorder, inputs, attributes) => {
+  const x = input(inputs, 'x');
+  return recorder.emit(
+    'CumSum',
+    [x, recorder.int64s([attributeNumber(attributes, 'axis')])],
+    { shape: x.shape, type: elementType(x.dtype) },
+    {
+      exclusive: { kind: 'int', value: attributes['exclusive'] === true ? 1 : 0 },
+      reverse: { kind: 'int', value: attributes['reverse'] === true ? 1 : 0 },
+    },
+  );
+};
+
+export const reduceKernels: Readonly<Record<string, RecordKernel>> = {
+  Sum: reduction('ReduceSum'),
+  Mean: reduction('ReduceMean'),
+  Max: reduction('ReduceMax', 'reductionIndices'),
+  Min: reduction('ReduceMin'),
+  Prod: reduction('ReduceProd'),
+  All: reduction('ReduceMin'),
+  Any: reduction('ReduceMax'),
+  ArgMax: argument('ArgMax'),
+  ArgMin: argument('ArgMin'),
+  Softmax: softmax,
+  LogSoftmax: logSoftmax,
+  Cumsum: cumsum,
+};

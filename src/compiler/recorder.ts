@@ -1,0 +1,335 @@
+import { engine, KernelBackend, registerKernel, registerBackend, env } from '@tensorflow/tfjs';
+import type { BackendValues, DataType, KernelFunc, Tensor, TensorInfo } from '@tensorflow/tfjs';
+import { internalError } from '../shared/errors.js';
+import { factorDimension, isDynamic, type DynamicAxis } from './dimensions.js';
+import {
+  elementCount,
+  type Attribute,
+  type Constant,
+  type ElementType,
+  type Graph,
+  type GraphNode,
+  type ValueInfo,
+} from './graph.js';
+
+/** Name of the tfjs backend whose kernels record ONNX nodes instead of computing. */
+export const RECORDER_BACKEND = 'lmvec-recorder';
+
+/** Larger constants are kept only where their values differ; equal ones become a broadcast scalar. */
+const UNIFORM_LIMIT = 16;
+
+interface Recorded {
+  /** Name of the ONNX value, or undefined for a constant nobody has used yet. */
+  name: string | undefined;
+  readonly shape: readonly number[];
+  readonly type: ElementType;
+  readonly values: Float32Array | Int32Array | Uint8Array | undefined;
+  /** The one value that all elements of a constant have. */
+  readonly uniform: number | undefined;
+}
+
+export interface RecorderOptions {
+  /** Contrib operators of ONNX Runtime (FusedMatMul) allowed; exported embedders stay on the standard ones. */
+  readonly contrib: boolean;
+  readonly dynamicAxes: readonly DynamicAxis[];
+}
+
+/** Collects the nodes of one trace. Kernels (kernels/) call `emit`. */
+export class Recorder {
+  private readonly nodes: GraphNode[] = [];
+  private readonly constants = new Map<string, Constant>();
+  private readonly inputs: ValueInfo[] = [];
+  private readonly scalars = new Map<string, string>();
+  private readonly axisLengths = new Map<string, string>();
+  private counter = 0;
+
+  constructor(
+    private readonly backend: RecorderBackend,
+    readonly options: RecorderOptions,
+  ) {}
+
+  input(name: string, shape: readonly number[], type: 'float32' | 'int32' | 'bool'): Tensor {
+    this.inputs.push({ name, shape, type });
+    return engine().makeTensorFromTensorInfo(
+      this.backend.value({ name, shape, type, values: undefined, uniform: undefined }),
+    );
+  }
+
+  /** Records one node; its output is a tfjs tensor of `shape`. */
+  emit(
+    op: string,
+    inputs: readonly (TensorInfo | string)[],
+    output: { readonly shape: readonly number[]; readonly type: ElementType },
+    attributes: Readonly<Record<string, Attribute>> = {},
+    domain = '',
+  ): TensorInfo {
+    const name = this.node(op, inputs, output, attributes, domain);
+    return this.backend.value({ name, ...output, values: undefined, uniform: undefined });
+  }
+
+  /** As `emit`, giving the bare ONNX name (shape arithmetic, int64 helpers). */
+  node(
+    op: string,
+    inputs: readonly (TensorInfo | string)[],
+    output: { readonly shape: readonly number[]; readonly type: ElementType },
+    attributes: Readonly<Record<string, Attribute>> = {},
+    domain = '',
+  ): string {
+    const name = `v${this.counter++}`;
+    const names = inputs.map((input) => (typeof input === 'string' ? input : this.nameOf(input)));
+    this.nodes.push({ op, domain, inputs: names, output: { name, ...output }, attributes });
+    return name;
+  }
+
+  /** The ONNX name of a tensor; a constant becomes an initializer when first used. */
+  nameOf(tensor: TensorInfo): string {
+    const recorded = this.backend.recorded(tensor);
+    if (recorded.name === undefined) {
+      if (recorded.values === undefined) throw internalError('recorded value without a name');
+      if (recorded.uniform !== undefined && elementCount(recorded.shape) > UNIFORM_LIMIT) {
+        recorded.name = this.node(
+          'Expand',
+          [this.scalar(recorded.uniform, recorded.type), this.shape(recorded.shape)],
+          recorded,
+        );
+      } else {
+        recorded.name = this.constant(recorded.values, recorded.shape, recorded.type);
+      }
+    }
+    return recorded.name;
+  }
+
+  /** The one value of a constant tensor, or undefined. */
+  uniformValue(tensor: TensorInfo): number | undefined {
+    return this.backend.recorded(tensor).uniform;
+  }
+
+  constant(data: Constant['data'], shape: readonly number[], type: ElementType): string {
+    const name = `c${this.counter++}`;
+    this.constants.set(name, { name, data, shape, type });
+    return name;
+  }
+
+  scalar(value: number, type: ElementType): string {
+    const key = `${type}:${Object.is(value, -0) ? '-0' : value}`;
+    let name = this.scalars.get(key);
+    if (name === undefined) {
+      name = this.constant(arrayOf(type, [value]), [], type);
+      this.scalars.set(key, name);
+    }
+    return name;
+  }
+
+  int64s(values: readonly number[]): string {
+    const key = `int64s:${values.join(',')}`;
+    let name = this.scalars.get(key);
+    if (name === undefined) {
+      name = this.constant(BigInt64Array.from(values, BigInt), [values.length], 'int64');
+      this.scalars.set(key, name);
+    }
+    return name;
+  }
+
+  /** A shape as an int64 vector: a constant, or arithmetic on the lengths of dynamic axes. */
+  shape(shape: readonly number[]): string {
+    const { dynamicAxes } = this.options;
+    if (!shape.some((length) => isDynamic(length, dynamicAxes))) return this.int64s(shape);
+    const parts = shape.map((length) => this.length(length));
+    return this.node(
+      'Concat',
+      parts,
+      { shape: [shape.length], type: 'int64' },
+      { axis: { kind: 'int', value: 0 } },
+    );
+  }
+
+  /** As `shape`, for Reshape: one dynamic length can be left to ONNX as -1. */
+  reshapeTarget(shape: readonly number[]): string {
+    const { dynamicAxes } = this.options;
+    const dynamic = shape.filter((length) => isDynamic(length, dynamicAxes)).length;
+    if (dynamic === 1)
+      return this.int64s(shape.map((length) => (isDynamic(length, dynamicAxes) ? -1 : length)));
+    return this.shape(shape);
+  }
+
+  /** One length as an int64 vector of one element. */
+  length(length: number): string {
+    const { constant, axes } = factorDimension(length, this.options.dynamicAxes);
+    const one = { shape: [1], type: 'int64' } as const;
+    let name = constant === 1 && axes.length > 0 ? undefined : this.int64s([constant]);
+    for (const axis of axes) {
+      const factor = this.axisLength(axis);
+      name = name === undefined ? factor : this.node('Mul', [name, factor], one);
+    }
+    return name ?? this.int64s([constant]);
+  }
+
+  private axisLength(axis: DynamicAxis): string {
+    let name = this.axisLengths.get(axis.name);
+    if (name === undefined) {
+      const shape = this.node(
+        'Shape',
+        [axis.input],
+        { shape: [1], type: 'int64' },
+        {
+          start: { kind: 'int', value: axis.axis },
+          end: { kind: 'int', value: axis.axis + 1 },
+        },
+      );
+      name = shape;
+      this.axisLengths.set(axis.name, name);
+    }
+    return name;
+  }
+
+  finish(outputs: Readonly<Record<string, Tensor>>): Graph {
+    const infos = Object.entries(outputs).map(([name, tensor]) => {
+      const type = elementType(tensor.dtype);
+      // An output needs a name of its own: it may be an input or be listed twice.
+      this.nodes.push({
+        op: 'Identity',
+        domain: '',
+        inputs: [this.nameOf(tensor)],
+        output: { name, shape: tensor.shape, type },
+        attributes: {},
+      });
+      return { name, shape: tensor.shape, type } satisfies ValueInfo;
+    });
+    return { inputs: this.inputs, outputs: infos, nodes: this.nodes, constants: this.constants };
+  }
+}
+
+export function elementType(dtype: DataType): 'float32' | 'int32' | 'bool' {
+  if (dtype === 'float32' || dtype === 'int32' || dtype === 'bool') return dtype;
+  throw internalError(`tensors of type ${dtype} cannot be traced`);
+}
+
+function arrayOf(type: ElementType, values: readonly number[]): Constant['data'] {
+  switch (type) {
+    case 'float32':
+      return Float32Array.from(values);
+    case 'int32':
+      return Int32Array.from(values);
+    case 'bool':
+      return Uint8Array.from(values);
+    case 'int64':
+      return BigInt64Array.from(values, BigInt);
+  }
+}
+
+/** The tfjs backend: holds what each data id stands for; the current `Recorder` gets the nodes. */
+export class RecorderBackend extends KernelBackend {
+  private readonly values = new Map<object, Recorded>();
+  private readonly references = new Map<object, number>();
+  current: Recorder | undefined;
+
+  value(recorded: Recorded): TensorInfo {
+    const dataId = {};
+    this.values.set(dataId, recorded);
+    this.references.set(dataId, 1);
+    return { dataId, shape: [...recorded.shape], dtype: recorded.type === 'int64' ? 'int32' : recorded.type };
+  }
+
+  recorded(tensor: TensorInfo): Recorded {
+    const recorded = this.values.get(tensor.dataId);
+    if (recorded === undefined)
+      throw internalError('a traced function used a tensor made outside it: pass it as an input');
+    return recorded;
+  }
+
+  recorder(): Recorder {
+    if (this.current === undefined) throw internalError('no trace is under way on the recorder backend');
+    return this.current;
+  }
+
+  override write(values: BackendValues, shape: number[], dtype: DataType): object {
+    const type = elementType(dtype);
+    const numbers =
+      type === 'float32'
+        ? Float32Array.from(values as Float32Array)
+        : type === 'int32'
+          ? Int32Array.from(values as Int32Array)
+          : Uint8Array.from(values as Uint8Array);
+    const first = numbers[0];
+    const uniform = first !== undefined && numbers.every((value) => value === first) ? first : undefined;
+    return this.value({ name: undefined, shape, type, values: numbers, uniform }).dataId;
+  }
+
+  override readSync(): BackendValues {
+    throw internalError(
+      "a traced function read a tensor's values (dataSync, arraySync): the values are not known while tracing",
+    );
+  }
+
+  override read(): Promise<BackendValues> {
+    return Promise.reject(internalError("a traced function read a tensor's values (data, array)"));
+  }
+
+  override numDataIds(): number {
+    return this.values.size;
+  }
+
+  override refCount(dataId: object): number {
+    return this.references.get(dataId) ?? 0;
+  }
+
+  override incRef(dataId: object): void {
+    this.references.set(dataId, this.refCount(dataId) + 1);
+  }
+
+  override disposeData(dataId: object, force = false): boolean {
+    const left = this.refCount(dataId) - 1;
+    this.references.set(dataId, left);
+    if (!force && left > 0) return false;
+    this.values.delete(dataId);
+    this.references.delete(dataId);
+    return true;
+  }
+
+  override memory(): { unreliable: boolean } {
+    return { unreliable: false };
+  }
+
+  override floatPrecision(): 16 | 32 {
+    return 32;
+  }
+
+  override epsilon(): number {
+    return 1e-7;
+  }
+
+  override timerAvailable(): boolean {
+    return false;
+  }
+
+  override dispose(): void {
+    this.values.clear();
+  }
+}
+
+let installed: RecorderBackend | undefined;
+
+/** The one recorder backend of this process, registered with tfjs on first use. */
+export function recorderBackend(kernels: Readonly<Record<string, RecordKernel>>): RecorderBackend {
+  if (installed !== undefined) return installed;
+  const backend = new RecorderBackend();
+  installed = backend;
+  // Silences tfjs' advice to install tfjs-node: the tensors are run by ONNX Runtime.
+  env().set('PROD', true);
+  registerBackend(RECORDER_BACKEND, () => backend, 0);
+  for (const [kernelName, kernel] of Object.entries(kernels)) {
+    const kernelFunc: KernelFunc = ({ inputs, attrs }) =>
+      kernel(backend.recorder(), inputs as RecordInputs, (attrs ?? {}) as RecordAttributes);
+    registerKernel({ kernelName, backendName: RECORDER_BACKEND, kernelFunc });
+  }
+  return backend;
+}
+
+// tfjs passes the inputs and attributes of a kernel as untyped records; each kernel knows which it has.
+export type RecordInputs = Readonly<Record<string, TensorInfo>> & readonly TensorInfo[];
+export type RecordAttributes = Readonly<Record<string, unknown>>;
+export type RecordKernel = (
+  recorder: Recorder,
+  inputs: RecordInputs,
+  attributes: RecordAttributes,
+) => TensorInfo | TensorInfo[];

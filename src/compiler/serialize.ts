@@ -1,0 +1,124 @@
+import { onnx } from 'onnx-proto';
+import { internalError } from '../shared/errors.js';
+import {
+  elementCount,
+  type Attribute,
+  type Constant,
+  type ElementType,
+  type Graph,
+  type ValueInfo,
+} from './graph.js';
+
+/** Opset 18 is the first with the bitwise operators and axes-as-inputs everywhere; every current runtime reads it. */
+const OPSET = 18;
+const IR_VERSION = 8;
+
+const DATA_TYPE: Readonly<Record<ElementType, number>> = {
+  float32: onnx.TensorProto.DataType.FLOAT,
+  int32: onnx.TensorProto.DataType.INT32,
+  bool: onnx.TensorProto.DataType.BOOL,
+  int64: onnx.TensorProto.DataType.INT64,
+};
+
+export interface SerializeOptions {
+  /** Name of an axis length where a shape holds one of these primes. */
+  readonly dimensionNames?: ReadonlyMap<number, string>;
+  readonly producerVersion?: string;
+  /** Weights put into the file: input name -> data. They stop being inputs. */
+  readonly weights?: ReadonlyMap<string, Constant>;
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** Adds a first output of this name, an empty sequence: see `Program.run`. */
+  readonly completion?: string;
+}
+
+/** A graph as an ONNX ModelProto. Constants are stored inside; see `weights` for parameters. */
+export function serialize(graph: Graph, options: SerializeOptions = {}): Uint8Array {
+  const usesContrib = graph.nodes.some((node) => node.domain !== '');
+  const weights = options.weights ?? new Map<string, Constant>();
+  const { completion } = options;
+  const model = onnx.ModelProto.create({
+    irVersion: IR_VERSION,
+    producerName: 'lmvec',
+    producerVersion: options.producerVersion ?? '',
+    opsetImport: [
+      { domain: '', version: OPSET },
+      ...(usesContrib ? [{ domain: 'com.microsoft', version: 1 }] : []),
+    ],
+    metadataProps: Object.entries(options.metadata ?? {}).map(([key, value]) => ({ key, value })),
+    graph: {
+      name: 'lmvec',
+      node: [
+        ...graph.nodes.map((node, index) => ({
+          name: `n${index}`,
+          opType: node.op,
+          domain: node.domain,
+          input: [...node.inputs],
+          output: [node.output.name],
+          attribute: Object.entries(node.attributes).map(([name, value]) => attributeProto(name, value)),
+        })),
+        ...(completion === undefined
+          ? []
+          : [{ name: completion, opType: 'SequenceEmpty', output: [completion] }]),
+      ],
+      initializer: [...graph.constants.values(), ...weights.values()].map(tensorProto),
+      input: graph.inputs
+        .filter((input) => !weights.has(input.name))
+        .map((input) => valueProto(input, options.dimensionNames)),
+      output: [
+        ...(completion === undefined ? [] : [emptySequence(completion)]),
+        ...graph.outputs.map((output) => valueProto(output, options.dimensionNames)),
+      ],
+    },
+  });
+  return onnx.ModelProto.encode(model).finish();
+}
+
+function attributeProto(name: string, attribute: Attribute): onnx.IAttributeProto {
+  const types = onnx.AttributeProto.AttributeType;
+  switch (attribute.kind) {
+    case 'int':
+      return { name, type: types.INT, i: attribute.value };
+    case 'float':
+      return { name, type: types.FLOAT, f: attribute.value };
+    case 'ints':
+      return { name, type: types.INTS, ints: [...attribute.value] };
+    case 'string':
+      return { name, type: types.STRING, s: new TextEncoder().encode(attribute.value) };
+  }
+}
+
+function tensorProto(constant: Constant): onnx.ITensorProto {
+  const { data } = constant;
+  if (data.length !== elementCount(constant.shape)) {
+    throw internalError(
+      `constant ${constant.name} has ${data.length} values, its shape [${constant.shape.join(', ')}] another number`,
+    );
+  }
+  return {
+    name: constant.name,
+    dims: [...constant.shape],
+    dataType: DATA_TYPE[constant.type],
+    rawData: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+  };
+}
+
+function valueProto(value: ValueInfo, names?: ReadonlyMap<number, string>): onnx.IValueInfoProto {
+  return {
+    name: value.name,
+    type: {
+      tensorType: {
+        elemType: DATA_TYPE[value.type],
+        shape: {
+          dim: value.shape.map((dimension) => {
+            const name = names?.get(dimension);
+            return name === undefined ? { dimValue: dimension } : { dimParam: name };
+          }),
+        },
+      },
+    },
+  };
+}
+
+function emptySequence(name: string): onnx.IValueInfoProto {
+  return { name, type: { sequenceType: { elemType: { tensorType: { elemType: DATA_TYPE.float32 } } } } };
+}

@@ -1,0 +1,53 @@
+import { add, matMul, mul, scalar, softmax, transpose, type Tensor } from '@tensorflow/tfjs';
+
+/** Added to the scores of places that may not be looked at: exp of it is 0, and two of them do not overflow. */
+const BLOCKED = -1e9;
+
+/**
+ * The one place where an attention mode becomes numbers: [R, 1, T, T], 0 where query i may look at key j, else a large negative
+ * number. Allowed: the same segment, and j not after i where `causal`.
+ *
+ * @param segments [R, T] int32, equal inside a text; blank places (0) see each other, so that no row is empty
+ * @param positions [R, T] int32
+ */
+export function attentionMask(segments: Tensor, positions: Tensor, causal: boolean): Tensor {
+  const [rows, tokens] = segments.shape as [number, number];
+  const asQuery = (x: Tensor): Tensor => x.reshape([rows, 1, tokens, 1]);
+  const asKey = (x: Tensor): Tensor => x.reshape([rows, 1, 1, tokens]);
+  const sameText = asQuery(segments).equal(asKey(segments));
+  const allowed = causal ? sameText.logicalAnd(asKey(positions).lessEqual(asQuery(positions))) : sameText;
+  return allowed.logicalNot().cast('float32').mul(scalar(BLOCKED));
+}
+
+export interface AttentionInput {
+  /** [R, T, H, d], rotated */
+  readonly query: Tensor;
+  /** [R, T, K, d], rotated */
+  readonly key: Tensor;
+  /** [R, T, K, d] */
+  readonly value: Tensor;
+  /** [R, 1, T, T], additive */
+  readonly mask: Tensor;
+  /** [R, H, T, T] keep-mask of the probabilities, and the share kept */
+  readonly dropout: { readonly mask: Tensor; readonly keep: number } | undefined;
+}
+
+/**
+ * softmax(q k^T / sqrt(d) + mask) v, [R, T, H * d]. Grouped queries (Ainslie et al. 2023) without repeating keys and values: the
+ * G = H / K query heads that share a key head are stacked along the tokens.
+ */
+export function attention({ query, key, value, mask, dropout }: AttentionInput): Tensor {
+  const [rows, tokens, heads, d] = query.shape as [number, number, number, number];
+  const keyHeads = key.shape[2] as number;
+  const groups = heads / keyHeads;
+  const headsFirst = (x: Tensor): Tensor => transpose(x, [0, 2, 1, 3]);
+  const q = headsFirst(mul(query, 1 / Math.sqrt(d))).reshape([rows, keyHeads, groups * tokens, d]);
+  const k = headsFirst(key);
+  const v = headsFirst(value);
+  const scores = matMul(q, k, false, true).reshape([rows, heads, tokens, tokens]);
+  let probabilities: Tensor = softmax(add(scores, mask), -1);
+  if (dropout !== undefined) probabilities = mul(probabilities, dropout.mask.cast('float32'));
+  const context = matMul(probabilities.reshape([rows, keyHeads, groups * tokens, tokens]), v);
+  const kept = dropout === undefined ? context : mul(context, 1 / dropout.keep);
+  return transpose(kept.reshape([rows, heads, tokens, d]), [0, 2, 1, 3]).reshape([rows, tokens, heads * d]);
+}

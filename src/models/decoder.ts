@@ -1,0 +1,65 @@
+import { userError } from '../shared/errors.js';
+import { parseDecoderConfig, type DecoderConfig } from './decoder-config.js';
+import { HEAD, EMBEDDING, weightShapes } from './llama.js';
+import type { DecoderSource, JsonObject } from './weights/types.js';
+
+/** A decoder in memory. */
+export interface Decoder {
+  readonly config: DecoderConfig;
+  /** `config.json` as it was read. */
+  readonly rawConfig: JsonObject;
+  /** float32, row-major, by the checkpoint's names; a merged adapter changes them in place. */
+  readonly weights: ReadonlyMap<string, Float32Array>;
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+  readonly tokenizer: DecoderSource['tokenizer'];
+}
+
+/** Name of the matrix that makes logits: the embedding where they are tied. */
+export function headName(decoder: Pick<Decoder, 'weights'>): string {
+  return decoder.weights.has(HEAD) ? HEAD : EMBEDDING;
+}
+
+/**
+ * Reads all weights of a decoder and checks them against its configuration.
+ *
+ * @throws UserError listing the first ten tensors that are missing or have another shape
+ */
+export async function loadDecoder(source: DecoderSource): Promise<Decoder> {
+  const config = parseDecoderConfig(source.config, source.path);
+  const expected = weightShapes(config);
+  // A base model's folder has no head: the embedding stands in, as transformers does for tied ones.
+  if (source.weights.info(HEAD) === undefined) expected.delete(HEAD);
+  const problems: string[] = [];
+  for (const [name, shape] of expected) {
+    const info = source.weights.info(name);
+    if (info === undefined) problems.push(`${name} is missing`);
+    else if (info.shape.join() !== shape.join()) {
+      problems.push(`${name} is [${info.shape.join(', ')}] instead of [${shape.join(', ')}]`);
+    }
+  }
+  if (problems.length > 0) {
+    const more = problems.length > 10 ? `; and ${problems.length - 10} more` : '';
+    throw userError({
+      what: 'the weights do not fit config.json',
+      where: source.path,
+      got: problems.slice(0, 10).join('; ') + more,
+    });
+  }
+  const weights = new Map<string, Float32Array>();
+  for (const name of expected.keys()) weights.set(name, await source.weights.read(name));
+  return { config, rawConfig: source.config, weights, shapes: expected, tokenizer: source.tokenizer };
+}
+
+/** Number of parameters, in all and in the blocks' matrices (those that every token is multiplied with). */
+export function parameterCounts(decoder: Pick<Decoder, 'weights' | 'config'>): {
+  readonly all: number;
+  readonly blocks: number;
+} {
+  let all = 0;
+  let blocks = 0;
+  for (const [name, data] of decoder.weights) {
+    all += data.length;
+    if (name.startsWith('model.layers.')) blocks += data.length;
+  }
+  return { all, blocks };
+}

@@ -1,0 +1,88 @@
+import { add, customGrad, matMul, mul, type Tensor } from '@tensorflow/tfjs';
+import { internalError } from '../shared/errors.js';
+
+/** Weights of one block by their names in the checkpoint, without the layer's prefix: `self_attn.q_proj.weight`. */
+export type Params = Readonly<Record<string, Tensor>>;
+
+export function param(params: Params, name: string): Tensor {
+  const value = params[name];
+  if (value === undefined) throw internalError(`weight ${name} was not given to the block`);
+  return value;
+}
+
+/** Dropout in one block: keep-masks (bool) by site, and the share kept. Absent: no dropout. */
+export interface BlockDropout {
+  readonly masks: Readonly<Record<string, Tensor>>;
+  readonly keepAttention: number;
+  readonly keepAdapter: number;
+}
+
+/** x * mask / keep. The division is left to the caller where it is cheaper elsewhere. */
+export function keep(x: Tensor, mask: Tensor | undefined): Tensor {
+  return mask === undefined ? x : mul(x, mask.cast('float32'));
+}
+
+export interface LinearInput {
+  /** [N, in] */
+  readonly x: Tensor;
+  /** What the adapter sees, [N, in]: x after dropout (without the division by the share kept: see `adapterScale`). */
+  readonly adapterX: Tensor;
+  /** (alpha / rank) / share kept */
+  readonly adapterScale: number;
+}
+
+/**
+ * y = x W^T + b (+ (x A^T) B^T * scale where the block has an adapter for `name`), W [out, in], A [r, in], B [out, r].
+ * The scale is applied to x A^T, the smallest tensor on the way. LoRA: Hu et al. 2021, eq. 3.
+ */
+export function linear(params: Params, name: string, { x, adapterX, adapterScale }: LinearInput): Tensor {
+  let y = matMul(x, param(params, `${name}.weight`), false, true);
+  const bias = params[`${name}.bias`];
+  if (bias !== undefined) y = add(y, bias);
+  const a = params[`${name}.lora_A.weight`];
+  if (a === undefined) return y;
+  const low = mul(matMul(adapterX, a, false, true), adapterScale);
+  return add(y, matMul(low, param(params, `${name}.lora_B.weight`), false, true));
+}
+
+/** tfjs' customGrad passes it as the last argument: tensors for the gradient must go through it, others are freed. */
+type Save = (tensors: Tensor[]) => void;
+
+/** y = w * x / sqrt(mean(x^2) + eps) over the last axis. Zhang & Sennrich 2019, eq. 4. */
+export function rmsNorm(x: Tensor, weight: Tensor, eps: number): Tensor {
+  // By hand: dx = r * (g - n * mean(g * n)) with n = x * r, g = dy * w needs half the passes of the derived gradient.
+  const norm = customGrad((...args) => {
+    const [source, scale, save] = args as unknown as [Tensor, Tensor, Save];
+    const inverse = source.square().mean(-1, true).add(eps).rsqrt();
+    const normalised = source.mul(inverse);
+    save([scale, inverse, normalised]);
+    return { value: normalised.mul(scale), gradFunc: rmsNormGradient };
+  });
+  return norm(x, weight);
+}
+
+function rmsNormGradient(dy: Tensor, saved: Tensor[]): Tensor[] {
+  const [scale, inverse, normalised] = saved as [Tensor, Tensor, Tensor];
+  const g = dy.mul(scale);
+  const dx = g.sub(normalised.mul(g.mul(normalised).mean(-1, true))).mul(inverse);
+  const leading = dy.shape.map((_, axis) => axis).slice(0, -1);
+  return [dx, dy.mul(normalised).sum(leading)];
+}
+
+/** silu(gate) * up, silu(x) = x * sigmoid(x). Shazeer 2020 (SwiGLU). */
+export function gatedSilu(gate: Tensor, up: Tensor): Tensor {
+  const gated = customGrad((...args) => {
+    const [x, v, save] = args as unknown as [Tensor, Tensor, Save];
+    const s = x.sigmoid();
+    save([x, v, s]);
+    return { value: x.mul(s).mul(v), gradFunc: gatedSiluGradient };
+  });
+  return gated(gate, up);
+}
+
+/** silu'(x) = s + silu(x) * (1 - s), s = sigmoid(x) */
+function gatedSiluGradient(dy: Tensor, saved: Tensor[]): Tensor[] {
+  const [x, v, s] = saved as [Tensor, Tensor, Tensor];
+  const silu = x.mul(s);
+  return [dy.mul(v).mul(s.add(silu.sub(silu.mul(s)))), dy.mul(silu)];
+}

@@ -1,0 +1,394 @@
+import type { Tensor } from '@tensorflow/tfjs';
+import {
+  compile,
+  compileGradient,
+  type CompiledFunction,
+  type CompiledGradient,
+  type HostTensors,
+} from '../compiler/compile.js';
+import type { TensorPool } from '../compiler/pool.js';
+import { floats, floatTensor, type HostTensor } from '../compiler/program.js';
+import type { SavePolicy } from '../compiler/split.js';
+import type { Tensors } from '../compiler/trace.js';
+import type { Batch } from '../data/batch.js';
+import { internalError } from '../shared/errors.js';
+import { hashString } from '../shared/random.js';
+import { attentionMask } from './attention.js';
+import type { Decoder } from './decoder.js';
+import { DropoutFiller } from './dropout.js';
+import type { BlockDropout, Params } from './layers.js';
+import { adapterSites, block, blockPrefix, blockWeightShapes, embed, EMBEDDING } from './llama.js';
+import { rotation } from './rope.js';
+import type { AttentionMode } from './schema.js';
+import { tilesOf, type Tile } from './tiles.js';
+
+export interface RunnerOptions {
+  readonly decoder: Decoder;
+  readonly attention: AttentionMode;
+  readonly pool: TensorPool;
+  readonly threads?: number;
+  /** Parameters to differentiate by; empty for inference. Full tuning names the decoder's own weights. */
+  readonly trainable?: ReadonlyMap<string, Float32Array>;
+  /** alpha / rank of the adapters among `trainable` */
+  readonly adapterScale?: number;
+  readonly policy?: SavePolicy;
+  readonly attentionDropout?: number;
+  readonly adapterDropout?: number;
+  /** Tokens that go through a block in one call. */
+  readonly tileTokens?: number;
+}
+
+/** Keys of a step's randomness; absent: no dropout. */
+export interface DropoutContext {
+  readonly seed: number;
+  readonly step: number;
+}
+
+interface TileState {
+  readonly tile: Tile;
+  /** mask:causal, mask:bidirectional, cos, sin */
+  readonly prelude: Record<string, HostTensor>;
+  /** Input of each block, [R, T, D]; only the last is kept in inference. */
+  inputs: HostTensor[];
+  saved: HostTensors[];
+}
+
+/** A forward pass through the blocks; `hidden` of a tile is the last block's output before the final norm, [R, T, D]. */
+export interface Pass {
+  readonly tiles: readonly { readonly tile: Tile; readonly hidden: HostTensor }[];
+}
+
+interface KeptPass extends Pass {
+  readonly states: readonly TileState[];
+  readonly dropout: DropoutContext | undefined;
+}
+
+/** Adds up gradients by parameter name. */
+export class GradientSink {
+  readonly gradients = new Map<string, Float32Array>();
+
+  add(name: string, gradient: Float32Array): void {
+    const sum = this.of(name, gradient.length);
+    for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (gradient[i] as number);
+  }
+
+  of(name: string, length: number): Float32Array {
+    let sum = this.gradients.get(name);
+    if (sum === undefined) {
+      sum = new Float32Array(length);
+      this.gradients.set(name, sum);
+    }
+    return sum;
+  }
+
+  clear(): void {
+    for (const sum of this.gradients.values()) sum.fill(0);
+  }
+}
+
+const DROPOUT = 'dropout:';
+
+/** Two rows of 128 tokens: the activations of a block stay in the cache, and the matrix products are as fast as with larger tiles. */
+const TILE_TOKENS = 512;
+
+/**
+ * Runs a decoder block by block: one compiled block serves all layers, with each layer's weights as inputs. Layers are the outer
+ * loop and tiles the inner one, so that a layer's weights stay in the cache.
+ */
+export class DecoderRunner {
+  private readonly prelude: CompiledFunction;
+  private readonly block: CompiledGradient;
+  /** The first adapted block has no use for the gradient of its input. */
+  private readonly firstBlock: CompiledGradient;
+  private readonly weights = new Map<string, HostTensor>();
+  private readonly fillers: {
+    readonly attention: DropoutFiller | undefined;
+    readonly adapter: DropoutFiller | undefined;
+  };
+  private readonly localTrainable: readonly string[];
+  private readonly trainsEmbedding: boolean;
+
+  constructor(private readonly options: RunnerOptions) {
+    const { decoder, pool, threads, trainable = new Map<string, Float32Array>() } = options;
+    for (const [name, data] of [...decoder.weights, ...trainable])
+      this.weights.set(name, floatTensor(data, shapeOf(name, data, options)));
+    const runtime = threads === undefined ? { pool } : { pool, threads };
+    this.prelude = compile((inputs) => this.preludeFunction(inputs), { ...runtime, name: 'prelude' });
+    const prefix = blockPrefix(0);
+    this.localTrainable = [...trainable.keys()]
+      .filter((name) => name.startsWith(prefix))
+      .map((name) => name.slice(prefix.length));
+    this.trainsEmbedding = trainable.has(EMBEDDING);
+    const gradient = { ...runtime, policy: options.policy ?? 'blockInputs' };
+    const fn = (inputs: Tensors): Tensor => this.blockFunction(inputs);
+    this.block = compileGradient(fn, { ...gradient, name: 'block', wrt: ['x', ...this.localTrainable] });
+    this.firstBlock =
+      this.trainsEmbedding || this.localTrainable.length === 0
+        ? this.block
+        : compileGradient(fn, { ...gradient, name: 'first block', wrt: this.localTrainable });
+    this.fillers = {
+      attention: fillerOf(options.attentionDropout),
+      adapter: fillerOf(
+        this.localTrainable.some((name) => name.includes('.lora_')) ? options.adapterDropout : 0,
+      ),
+    };
+  }
+
+  get layers(): number {
+    return this.options.decoder.config.num_hidden_layers;
+  }
+
+  /**
+   * Hidden states after `layers` blocks (default: all). With `keep`, what the backward pass needs is held until `backward` or
+   * `release`; otherwise only the result is.
+   */
+  async forward(
+    batches: readonly Batch[],
+    options: { readonly keep: boolean; readonly dropout?: DropoutContext; readonly layers?: number },
+  ): Promise<Pass> {
+    const { pool, tileTokens = TILE_TOKENS } = this.options;
+    const layers = options.layers ?? this.layers;
+    const states: TileState[] = [];
+    for (const tile of tilesOf(batches, tileTokens)) states.push(await this.begin(tile));
+    for (let layer = 0; layer < layers; layer++) {
+      const params = this.layerWeights(layer);
+      const program = this.program(layer);
+      for (const state of states) {
+        const x = state.inputs[state.inputs.length - 1] as HostTensor;
+        const masks = this.dropoutMasks(state.tile, layer, options.dropout);
+        const { output, saved } = await program.forward(this.blockInputs(state, layer, { x, params, masks }));
+        pool.release(...Object.values(masks));
+        if (options.keep) {
+          state.inputs.push(output);
+          state.saved.push(saved);
+        } else {
+          pool.release(x, ...Object.values(saved));
+          state.inputs = [output];
+        }
+      }
+    }
+    const tiles = states.map((state) => ({
+      tile: state.tile,
+      hidden: state.inputs[state.inputs.length - 1] as HostTensor,
+    }));
+    const pass: KeptPass = { tiles, states, dropout: options.dropout };
+    return pass;
+  }
+
+  /** Adds the gradients of all trainable parameters to `sink`; consumes the pass and the hidden gradients (one for each tile). */
+  async backward(pass: Pass, hiddenGradients: readonly HostTensor[], sink: GradientSink): Promise<void> {
+    const { pool } = this.options;
+    const { states, dropout } = pass as KeptPass;
+    const gradients = [...hiddenGradients];
+    for (let layer = this.layers - 1; layer >= 0; layer--) {
+      const params = this.layerWeights(layer);
+      const program = this.program(layer);
+      for (const [index, state] of states.entries()) {
+        pool.release(state.inputs.pop() as HostTensor);
+        const x = state.inputs[state.inputs.length - 1] as HostTensor;
+        const masks = this.dropoutMasks(state.tile, layer, dropout);
+        const outputGradient = gradients[index] as HostTensor;
+        const result = await program.backward(
+          this.blockInputs(state, layer, { x, params, masks }),
+          state.saved.pop() as HostTensors,
+          outputGradient,
+        );
+        for (const name of this.localTrainable)
+          sink.add(blockPrefix(layer) + name, floats(result[name] as HostTensor));
+        pool.release(
+          outputGradient,
+          ...Object.values(masks),
+          ...this.localTrainable.map((name) => result[name] as HostTensor),
+        );
+        if (result['x'] !== undefined) gradients[index] = result['x'];
+      }
+    }
+    for (const [index, state] of states.entries()) {
+      if (this.trainsEmbedding) {
+        this.addEmbeddingGradient(state.tile, gradients[index] as HostTensor, sink);
+        pool.release(gradients[index] as HostTensor);
+      }
+    }
+    this.release(pass);
+  }
+
+  /** Gives everything that a pass holds back to the pool. */
+  release(pass: Pass): void {
+    for (const state of (pass as KeptPass).states) {
+      this.options.pool.release(
+        ...state.inputs,
+        ...state.saved.flatMap((saved) => Object.values(saved)),
+        ...Object.values(state.prelude),
+      );
+      state.inputs = [];
+      state.saved = [];
+      for (const name of Object.keys(state.prelude)) Reflect.deleteProperty(state.prelude, name);
+    }
+  }
+
+  async dispose(): Promise<void> {
+    await this.prelude.release();
+    await this.block.release();
+    if (this.firstBlock !== this.block) await this.firstBlock.release();
+  }
+
+  /** The weight as a tensor that shares its memory. */
+  weight(name: string): HostTensor {
+    const tensor = this.weights.get(name);
+    if (tensor === undefined) throw internalError(`no weight ${name}`);
+    return tensor;
+  }
+
+  private async begin(tile: Tile): Promise<TileState> {
+    const { inputIds, positions, segments } = tile;
+    const { x, ...prelude } = await this.prelude.run({
+      inputIds,
+      positions,
+      segments,
+      [EMBEDDING]: this.weight(EMBEDDING),
+    });
+    return { tile, prelude, inputs: [x as HostTensor], saved: [] };
+  }
+
+  private preludeFunction(inputs: Tensors): Tensors {
+    const { decoder, attention } = this.options;
+    const { inputIds, positions, segments } = inputs as {
+      inputIds: Tensor;
+      positions: Tensor;
+      segments: Tensor;
+    };
+    const modes = usedModes(attention);
+    const masks = Object.fromEntries(
+      modes.map((mode) => [`mask:${mode}`, attentionMask(segments, positions, mode === 'causal')]),
+    );
+    const { cos, sin } = rotation(positions, decoder.config.rope, decoder.config.head_dim);
+    return { x: embed(inputs[EMBEDDING] as Tensor, inputIds), ...masks, cos, sin };
+  }
+
+  private blockFunction(inputs: Tensors): Tensor {
+    const { decoder, attentionDropout = 0, adapterDropout = 0, adapterScale = 0 } = this.options;
+    const { x, mask, cos, sin } = inputs as { x: Tensor; mask: Tensor; cos: Tensor; sin: Tensor };
+    const masks = Object.fromEntries(
+      Object.entries(inputs)
+        .filter(([name]) => name.startsWith(DROPOUT))
+        .map(([name, tensor]) => [name.slice(DROPOUT.length), tensor]),
+    );
+    const dropout: BlockDropout | undefined =
+      Object.keys(masks).length === 0
+        ? undefined
+        : { masks, keepAttention: 1 - attentionDropout, keepAdapter: 1 - adapterDropout };
+    return block(
+      inputs as Params,
+      { x, mask, rotation: { cos, sin }, dropout, adapterScale },
+      decoder.config,
+    );
+  }
+
+  private program(layer: number): CompiledGradient {
+    return layer === 0 ? this.firstBlock : this.block;
+  }
+
+  private layerWeights(layer: number): HostTensors {
+    const params: Record<string, HostTensor> = {};
+    const names = new Set([
+      ...Object.keys(blockWeightShapes(this.options.decoder.config)),
+      ...this.localTrainable,
+    ]);
+    for (const name of names) params[name] = this.weight(blockPrefix(layer) + name);
+    return params;
+  }
+
+  private blockInputs(
+    state: TileState,
+    layer: number,
+    given: { readonly x: HostTensor; readonly params: HostTensors; readonly masks: HostTensors },
+  ): HostTensors {
+    const mask = state.prelude[`mask:${modeOfLayer(this.options.attention, layer, this.layers)}`];
+    const { cos, sin } = state.prelude;
+    return { x: given.x, mask, cos, sin, ...given.params, ...given.masks } as HostTensors;
+  }
+
+  private dropoutMasks(
+    tile: Tile,
+    layer: number,
+    context: DropoutContext | undefined,
+  ): Record<string, HostTensor> {
+    const masks: Record<string, HostTensor> = {};
+    if (context === undefined) return masks;
+    const { pool, decoder } = this.options;
+    const { rows, tokensPerRow, texts } = tile;
+    const { attention, adapter } = this.fillers;
+    const keyOf = (site: string, text: number) => ({ ...context, site: hashString(site), layer, text });
+    if (attention !== undefined) {
+      const heads = decoder.config.num_attention_heads;
+      const mask = pool.acquire([rows, heads, tokensPerRow, tokensPerRow], 'bool');
+      const data = (mask.data as Uint8Array).fill(1);
+      for (const { index, row, start, length } of texts) {
+        for (let head = 0; head < heads; head++) {
+          const first = ((row * heads + head) * tokensPerRow + start) * tokensPerRow + start;
+          attention.drop(data, keyOf(`attention${head}`, index), {
+            start: first,
+            stride: tokensPerRow,
+            length,
+            count: length,
+          });
+        }
+      }
+      masks[`${DROPOUT}attention`] = mask;
+    }
+    if (adapter !== undefined) {
+      for (const [site, width] of Object.entries(adapterSites(decoder.config))) {
+        const mask = pool.acquire([rows * tokensPerRow, width], 'bool');
+        const data = (mask.data as Uint8Array).fill(1);
+        for (const { index, row, start, length } of texts) {
+          adapter.drop(data, keyOf(site, index), {
+            start: (row * tokensPerRow + start) * width,
+            stride: 0,
+            length: length * width,
+            count: 1,
+          });
+        }
+        masks[DROPOUT + site] = mask;
+      }
+    }
+    return masks;
+  }
+
+  private addEmbeddingGradient(tile: Tile, gradient: HostTensor, sink: GradientSink): void {
+    const { hidden_size: width, vocab_size: vocabulary } = this.options.decoder.config;
+    const sum = sink.of(EMBEDDING, vocabulary * width);
+    const values = floats(gradient);
+    for (const [token, id] of (tile.inputIds.data as Int32Array).entries()) {
+      for (let i = 0; i < width; i++)
+        sum[id * width + i] = (sum[id * width + i] as number) + (values[token * width + i] as number);
+    }
+  }
+}
+
+function fillerOf(probability: number | undefined): DropoutFiller | undefined {
+  return probability === undefined || probability === 0 ? undefined : new DropoutFiller(probability);
+}
+
+function usedModes(attention: AttentionMode): readonly ('causal' | 'bidirectional')[] {
+  return typeof attention === 'string' ? [attention] : ['causal', 'bidirectional'];
+}
+
+/** The mode of one layer: BeLLM makes only the last few bidirectional. */
+export function modeOfLayer(
+  attention: AttentionMode,
+  layer: number,
+  layers: number,
+): 'causal' | 'bidirectional' {
+  if (typeof attention === 'string') return attention;
+  return layer >= layers - attention.lastLayers ? 'bidirectional' : 'causal';
+}
+
+function shapeOf(name: string, data: Float32Array, { decoder }: RunnerOptions): readonly number[] {
+  const shape = decoder.shapes.get(name);
+  if (shape !== undefined) return shape;
+  const matrix = /^(.*)\.lora_([AB])\.weight$/.exec(name);
+  const base = matrix === null ? undefined : decoder.shapes.get(`${matrix[1] ?? ''}.weight`);
+  if (matrix === null || base === undefined) throw internalError(`no shape for ${name}`);
+  const [rows, columns] = base as [number, number];
+  return matrix[2] === 'A' ? [data.length / columns, columns] : [rows, data.length / rows];
+}
