@@ -56,9 +56,7 @@ describe('evaluateTasks', () => {
       return letterCounts(texts);
     };
     await evaluateTasks(await options({ encode }));
-    expect(calls).toEqual(
-      [['abc', 'xyz', 'fgh', 'abd', 'abz', 'ghi', 'hello', 'half'].sort()].map(() => expect.anything()),
-    );
+    expect(calls).toHaveLength(1);
     expect([...(calls[0] ?? [])].sort()).toEqual(['abc', 'abd', 'abz', 'fgh', 'ghi', 'half', 'hello', 'xyz']);
   });
 
@@ -81,10 +79,12 @@ describe('evaluateTasks', () => {
       12,
     );
     expect(result?.mainScore).toBe(result?.spearman.cosine);
-    expect(result?.subsets).toEqual([
-      { name: 'one', pairs: 3, spearman: 1 },
-      { name: 'two', pairs: 3, spearman: spearman([2, 3, 0], [1, 2, 0]) },
+    expect(result?.subsets).toMatchObject([
+      { name: 'one', pairs: 3 },
+      { name: 'two', pairs: 3 },
     ]);
+    expect(result?.subsets[0]?.spearman).toBeCloseTo(1, 12);
+    expect(result?.subsets[1]?.spearman).toBeCloseTo(spearman([2, 3, 0], [1, 2, 0]), 12);
     expect(result?.interval?.low).toBeLessThan(result?.mainScore ?? NaN);
   });
 

@@ -157,18 +157,16 @@ describe('writeMtebResults', () => {
       result('WordNetSTS', 1, { protocol: 'file' }),
     ];
     await writeMtebResults({ folder, model: { name: '../../evil', revision: '../x' }, results });
-    const home = join(folder, '_.__evil'.replace('_.', '_'));
-    const made = (await readdir(folder)).map((name) => join(folder, name));
-    expect(made).toHaveLength(1);
-    expect(home).not.toBe(folder);
-    const revisions = (await readdir(made[0] as string)).sort();
+    expect(await readdir(folder)).toEqual(['___evil']);
+    const home = join(folder, '___evil');
+    const revisions = (await readdir(home)).sort();
     expect(revisions).toEqual(['_x', '_x-file', '_x-senteval']);
-    const senteval = await readJson(join(made[0] as string, '_x-senteval', 'STS12.json'));
+    const senteval = await readJson(join(home, '_x-senteval', 'STS12.json'));
     expect(senteval).toMatchObject({
       protocol: 'senteval',
       dataset_revision: 'a0d554a64d88156834ff5ae9920b964011b16384-senteval',
     });
-    const own = await readJson(join(made[0] as string, '_x-file', 'WordNetSTS.json'));
+    const own = await readJson(join(home, '_x-file', 'WordNetSTS.json'));
     expect(own['dataset_revision']).toMatch(/^sha256-(ab){20}$/);
   });
 
