@@ -102,7 +102,7 @@ function openTokenizer(json: TokenizerJson, config: TokenizerConfigJson, where: 
   const absent = { added_tokens: [], normalizer: null, post_processor: null, decoder: null };
   const complete = { ...absent, ...json, pre_tokenizer: withUnicodeDigits(json) };
   // The library applies its own clean-up and lower-casing from the config; ids must come from tokenizer.json alone, as in Python.
-  const { remove_space: _space, do_lowercase_and_remove_accent: _case, ...quiet } = config;
+  const quiet = { ...config, remove_space: false, do_lowercase_and_remove_accent: false };
   try {
     return new Tokenizer(complete, quiet);
   } catch (error) {
@@ -167,7 +167,7 @@ function checkVocabulary(json: TokenizerJson, where: string): { size: number } {
       throw userError({
         what: `token ${JSON.stringify(token)} has no usable id`,
         where,
-        got: JSON.stringify(id) ?? 'nothing',
+        got: String(JSON.stringify(id)),
         expected: 'a whole number',
       });
     }
@@ -192,7 +192,7 @@ function checkVocabulary(json: TokenizerJson, where: string): { size: number } {
       throw userError({
         what: 'an added token has no content',
         where,
-        got: JSON.stringify(token) ?? 'nothing',
+        got: JSON.stringify(token),
       });
     }
     count(token['content'], token['id']);
