@@ -1,3 +1,5 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type {
   OptimizerState,
   StageRunner,
@@ -76,8 +78,6 @@ export function quadraticStage(options: {
       return Promise.resolve({ rows: texts.length, dimensions: options.size, data });
     },
     async save(folder) {
-      const { writeFile } = await import('node:fs/promises');
-      const { join } = await import('node:path');
       const w = values(parameters);
       await writeFile(join(folder, 'weights.bin'), new Uint8Array(w.buffer, w.byteOffset, w.byteLength));
     },
