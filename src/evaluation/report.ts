@@ -15,15 +15,17 @@ export interface ReportOptions extends ScoringOptions {
 }
 
 /**
- * A table of main scores x 100: rows are models, columns are sets, then the average over the sets that every row has.
+ * A table of main scores x 100: rows are models, columns are sets, then the average over those
+ * of the seven standard sets that every row has (where there are none: over the sets that every row has).
  * Protocol, split and what is left out of the average are named below it.
  */
 export function resultTable(rows: readonly ReportRow[], options: ReportOptions = {}): string {
   const { format = 'text', intervals = true } = options;
   const columns = columnsOf(rows);
-  const shared = columns.filter(({ key }) =>
+  const inAll = columns.filter(({ key }) =>
     rows.every((row) => row.results.some((result) => keyOf(result) === key)),
   );
+  const shared = inAll.some(isStandard) ? inAll.filter(isStandard) : inAll;
   const averaged = shared.length > 1;
   const header = ['', 'protocol', ...columns.map(({ title }) => title), ...(averaged ? ['average'] : [])];
   const body = rows.map((row) => {
@@ -154,13 +156,27 @@ function caption(rows: readonly ReportRow[], intervals: boolean): string {
 
 function averageNote(columns: readonly Column[], shared: readonly Column[]): string {
   const over = shared.map(({ title }) => title).join(', ');
-  const notInAll = columns
-    .filter((column) => !shared.includes(column))
-    .map(({ title }) => `${title} (not in every row)`);
-  const standard = columns.some(({ task }) => (stsTasks as readonly string[]).includes(task));
-  const absent = standard ? stsTasks.filter((name) => !columns.some(({ task }) => task === name)) : [];
-  const leftOut = [...notInAll, ...absent.map((name) => `${name} (not evaluated)`)];
+  const others = columns.filter((column) => !shared.includes(column));
+  const absent = columns.some(isStandard)
+    ? stsTasks.filter((name) => !columns.some(({ task }) => task === name))
+    : [];
+  const leftOut = [
+    ...named(others.filter(isStandard), 'not in every row'),
+    ...named(
+      others.filter((column) => !isStandard(column)),
+      shared.some(isStandard) ? 'not one of the seven' : 'not in every row',
+    ),
+    ...(absent.length === 0 ? [] : [`${absent.join(', ')} (not evaluated)`]),
+  ];
   return `Average over ${over}${leftOut.length === 0 ? '' : `; left out: ${leftOut.join(', ')}`}.`;
+}
+
+function named(columns: readonly Column[], why: string): string[] {
+  return columns.length === 0 ? [] : [`${columns.map(({ title }) => title).join(', ')} (${why})`];
+}
+
+function isStandard({ task }: Column): boolean {
+  return (stsTasks as readonly string[]).includes(task);
 }
 
 function aligned(rows: readonly (readonly string[])[]): string {

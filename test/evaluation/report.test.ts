@@ -47,12 +47,25 @@ describe('resultTable', () => {
       'Cosine Spearman x 100, whole file; split test; protocol mteb = original text; [bootstrap 95 % interval, 200 resamples].',
     );
     expect(lines[4]).toBe(
-      'Average over STS12, STSb; left out: STS15 (not in every row), STS13 (not evaluated), STS14 (not evaluated), STS16 (not evaluated), SICK-R (not evaluated).',
+      'Average over STS12, STSb; left out: STS15 (not in every row), STS13, STS14, STS16, SICK-R (not evaluated).',
     );
     const mean = ((good.results[0]?.mainScore ?? NaN) + (good.results[1]?.mainScore ?? NaN)) * 50;
     expect(lines[1]).toContain(mean.toFixed(2));
     const ends = lines.slice(0, 2).map((line) => line.length);
     expect(ends[0]).toBe(ends[1]);
+  });
+
+  test('never mixes the embedded set into the average of the standard ones', () => {
+    const own = result('WordNetSTS', 5, { protocol: 'file' });
+    const lines = resultTable([{ name: 'm', results: [...poor.results, own] }], { bootstrap: 0 }).split('\n');
+    const mean = ((poor.results[0]?.mainScore ?? NaN) + (poor.results[1]?.mainScore ?? NaN)) * 50;
+    expect(lines[1]).toMatch(new RegExp(`^m +mteb \\+ file .* ${mean.toFixed(2)}$`));
+    expect(lines.at(-1)).toMatch(
+      /^Average over STS12, STSb; left out: WordNetSTS \(not one of the seven\), STS13, /,
+    );
+    expect(resultTable([{ name: 'm', results: [own, { ...own, task: 'own' }] }])).toMatch(
+      /Average over WordNetSTS, own\.$/,
+    );
   });
 
   test('is markdown on request, without intervals on request', () => {
