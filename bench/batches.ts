@@ -30,7 +30,9 @@ export async function makeBatches(request: BatchRequest): Promise<JobBatch[]> {
       return groups(await corpusChunks(request), bench.batchTexts, count).map((ids) => ({ ids }));
     case 'sts': {
       const texts = await stsSentences(request.data);
-      const measured = groups(texts, bench.batchTexts, Math.ceil(texts.length / bench.batchTexts)).map((texts) => ({ texts }));
+      const measured = groups(texts, bench.batchTexts, Math.ceil(texts.length / bench.batchTexts)).map(
+        (texts) => ({ texts }),
+      );
       return [...measured.slice(0, request.warmup), ...measured];
     }
     default:
@@ -44,7 +46,9 @@ function groups<T>(items: readonly T[], size: number, count: number): T[][] {
 
 async function sentences({ data, seed }: BatchRequest): Promise<string[]> {
   const files = await Promise.all(corpora.map((name) => readText(join(data, 'corpus', name))));
-  const lines = files.flatMap((file) => file.split('\n').map((line) => line.trim())).filter((line) => line !== '');
+  const lines = files
+    .flatMap((file) => file.split('\n').map((line) => line.trim()))
+    .filter((line) => line !== '');
   return [...permutation(lines.length, seed)].map((i) => lines[i] ?? '');
 }
 
@@ -76,13 +80,20 @@ async function corpusChunks(request: BatchRequest): Promise<number[][]> {
 /** Both sentences of every pair of STSb's test set, in the file's order. */
 async function stsSentences(data: string): Promise<string[]> {
   const rows = (await readText(join(data, 'STSb', 'test.tsv'))).split('\n').slice(1);
-  return rows.flatMap((row) => row.split('\t').slice(1, 3)).map((text) => text.trim()).filter((text) => text !== '');
+  return rows
+    .flatMap((row) => row.split('\t').slice(1, 3))
+    .map((text) => text.trim())
+    .filter((text) => text !== '');
 }
 
 async function readText(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch {
-    throw userError({ what: 'bench data not found', where: path, hint: '--data is a folder with corpus/ and STSb/' });
+    throw userError({
+      what: 'bench data not found',
+      where: path,
+      hint: '--data is a folder with corpus/ and STSb/',
+    });
   }
 }

@@ -28,7 +28,10 @@ export async function gemmRate(threads: number): Promise<number> {
 
 async function rateOf(shape: Shape, threads: number): Promise<number> {
   const [rows, inner, columns] = shape;
-  const session = await InferenceSession.create(productModel(shape), { intraOpNumThreads: threads, interOpNumThreads: 1 });
+  const session = await InferenceSession.create(productModel(shape), {
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+  });
   const feeds = { x: randomTensor([rows, inner]), w: randomTensor([inner, columns]) };
   let best = 0;
   for (let i = 0; i < repetitions; i++) {

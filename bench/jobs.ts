@@ -25,7 +25,8 @@ export type JobKind = 'simcse' | 'mntp' | 'encode';
 export type SavePolicy = 'fastest' | 'block inputs';
 
 /** Sentences, or token ids where the bench fixes the shape. SimCSE takes each text twice. */
-export type JobBatch = { readonly texts: readonly string[] } | { readonly ids: readonly (readonly number[])[] };
+export type JobBatch =
+  { readonly texts: readonly string[] } | { readonly ids: readonly (readonly number[])[] };
 
 /** What one side measured over the batches after the warm-up. */
 export interface Measurement {
@@ -90,7 +91,14 @@ export const benches: Readonly<Record<BenchName, Bench>> = {
     batchTexts: 32,
     bar: { ratio: 1.6, rss: "at most 1/5 of the peer's" },
   },
-  'simcse-128': { ...simcse, policy: 'fastest', peers: ['eager'], work: 'corpus', batchTexts: 128, bar: { rss: 'at most 3 GB' } },
+  'simcse-128': {
+    ...simcse,
+    policy: 'fastest',
+    peers: ['eager'],
+    work: 'corpus',
+    batchTexts: 128,
+    bar: { rss: 'at most 3 GB' },
+  },
   'simcse-dense': {
     ...simcse,
     policy: 'fastest',

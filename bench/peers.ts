@@ -27,7 +27,12 @@ async function peerCommand(peer: PeerName, settings: PeerSettings): Promise<Side
   switch (peer) {
     case 'eager':
     case 'checkpoint':
-      return pythonSide(`pytorch ${peer}`, settings, ['simcse_step.py', await huggingFaceFolder(settings), jobPath, peer]);
+      return pythonSide(`pytorch ${peer}`, settings, [
+        'simcse_step.py',
+        await huggingFaceFolder(settings),
+        jobPath,
+        peer,
+      ]);
     case 'sentence-transformers':
       return pythonSide(peer, settings, ['encode_st.py', await huggingFaceFolder(settings), jobPath]);
     case 'llm2vec': {
@@ -35,7 +40,8 @@ async function peerCommand(peer: PeerName, settings: PeerSettings): Promise<Side
       return pythonSide(peer, settings, ['mntp_llm2vec.py', folder, jobPath], 'PEER_PYTHON_LLM2VEC');
     }
     case 'transformers.js': {
-      if (settings.exported === undefined) throw new Error('internal: transformers.js needs the exported folder');
+      if (settings.exported === undefined)
+        throw new Error('internal: transformers.js needs the exported folder');
       const script = fileURLToPath(new URL('./peers/encode-transformers-js.js', import.meta.url));
       const command = { command: process.execPath, arguments: [script, settings.exported, jobPath] };
       return { label: peer, ...command, environment: {}, memoryLimitGb: settings.memoryLimitGb };
@@ -59,7 +65,10 @@ export function checkPeerPythons(peers: readonly PeerName[]): void {
 function python(variable: PythonVariable): string {
   const path = process.env[variable];
   if (path !== undefined && existsSync(path)) return path;
-  const packages = variable === 'PEER_PYTHON' ? 'torch, transformers 5, peft, gguf and sentence-transformers' : 'llm2vec 0.2.3';
+  const packages =
+    variable === 'PEER_PYTHON'
+      ? 'torch, transformers 5, peft, gguf and sentence-transformers'
+      : 'llm2vec 0.2.3';
   throw userError({
     what: `${variable} must name a Python with ${packages}`,
     got: path ?? 'nothing',
@@ -79,7 +88,13 @@ function pythonSide(
     TOKENIZERS_PARALLELISM: 'true',
     PYTHONWARNINGS: 'ignore',
   };
-  return { label, command: python(variable), arguments: [peerScript(script), ...rest], environment, memoryLimitGb };
+  return {
+    label,
+    command: python(variable),
+    arguments: [peerScript(script), ...rest],
+    environment,
+    memoryLimitGb,
+  };
 }
 
 function peerScript(name: string): string {

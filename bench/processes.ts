@@ -29,13 +29,12 @@ export async function runSide(side: SideCommand): Promise<SideOutcome> {
   });
   const failure = new Promise<string>((resolve) => child.once('error', (error) => resolve(error.message)));
   const exit = new Promise<number | null>((resolve) => child.once('close', (code) => resolve(code)));
-  let peakRssGb = 0;
-  let tooLarge = false;
+  const seen = { peakRssGb: 0, tooLarge: false };
   const watch = setInterval(() => {
     void memoryState(child.pid).then(({ rssGb, availableGb }) => {
-      peakRssGb = Math.max(peakRssGb, rssGb);
-      if (tooLarge || (rssGb <= side.memoryLimitGb && availableGb >= leastAvailableGb)) return;
-      tooLarge = true;
+      seen.peakRssGb = Math.max(seen.peakRssGb, rssGb);
+      if (rssGb <= side.memoryLimitGb && availableGb >= leastAvailableGb) return;
+      seen.tooLarge = true;
       child.kill('SIGKILL');
     });
   }, watchEveryMs);
@@ -46,8 +45,11 @@ export async function runSide(side: SideCommand): Promise<SideOutcome> {
   });
   const ended = await Promise.race([exit, failure]);
   clearInterval(watch);
-  if (tooLarge || (ended === null && peakRssGb > side.memoryLimitGb * 0.8)) return { status: 'does not fit', peakRssGb };
-  if (ended !== 0) return { status: 'failed', reason: typeof ended === 'string' ? ended : `exit code ${String(ended)}` };
+  // A kill by the machine (exit without a code) close to the limit is the same finding.
+  const killedNearLimit = ended === null && seen.peakRssGb > side.memoryLimitGb * 0.8;
+  if (seen.tooLarge || killedNearLimit) return { status: 'does not fit', peakRssGb: seen.peakRssGb };
+  if (ended !== 0)
+    return { status: 'failed', reason: typeof ended === 'string' ? ended : `exit code ${String(ended)}` };
   try {
     return { status: 'done', report: JSON.parse(last) as SideReport };
   } catch {

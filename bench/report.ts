@@ -19,7 +19,8 @@ export function tokensPerSecond({ realTokens, seconds }: Measurement): number {
 
 /** The JSON line that a bench ends with; a number that was not measured is null. */
 export function resultLine({ name, kind, ours, peer }: BenchResult): string {
-  const ratio = ours === undefined || peer === undefined ? null : tokensPerSecond(ours.report) / tokensPerSecond(peer);
+  const ratio =
+    ours === undefined || peer === undefined ? null : tokensPerSecond(ours.report) / tokensPerSecond(peer);
   const gemmShare = ours === undefined ? null : gemmShareOf(ours, kind);
   return JSON.stringify({ name, ratio, gemmShare, ours: measurement(ours?.report), peer: measurement(peer) });
 }
@@ -41,10 +42,14 @@ function measurement(report: SideReport | undefined): Measurement | null {
 }
 
 /** Largest absolute difference between two lists of vectors. */
-export function greatestDifference(a: readonly (readonly number[])[], b: readonly (readonly number[])[]): number {
+export function greatestDifference(
+  a: readonly (readonly number[])[],
+  b: readonly (readonly number[])[],
+): number {
   let greatest = 0;
   for (const [i, row] of a.entries()) {
-    for (const [j, value] of row.entries()) greatest = Math.max(greatest, Math.abs(value - (b[i]?.[j] ?? Number.NaN)));
+    for (const [j, value] of row.entries())
+      greatest = Math.max(greatest, Math.abs(value - (b[i]?.[j] ?? Number.NaN)));
   }
   return greatest;
 }

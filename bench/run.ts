@@ -8,7 +8,15 @@ import { UserError } from '../src/shared/errors.js';
 import { createLogger } from '../src/shared/logger.js';
 import { makeBatches } from './batches.js';
 import { gemmRate } from './gemm.js';
-import { benches, benchNames, type Bench, type BenchName, type Job, type PeerName, type SideReport } from './jobs.js';
+import {
+  benches,
+  benchNames,
+  type Bench,
+  type BenchName,
+  type Job,
+  type PeerName,
+  type SideReport,
+} from './jobs.js';
 import { checkPeerPythons, runPeer, type PeerSettings } from './peers.js';
 import { runSide, type SideOutcome } from './processes.js';
 import { greatestDifference, resultLine, tokensPerSecond, type Measured } from './report.js';
@@ -38,11 +46,22 @@ async function run(settings: Settings): Promise<void> {
     const job = await makeJob(bench, settings);
     const jobPath = join(folder, 'job.json');
     await writeFile(jobPath, JSON.stringify(job));
-    log.info(`${job.name}: ${job.batches.length} batches, the first ${job.warmup} to warm up; seed ${job.seed}`);
+    log.info(
+      `${job.name}: ${job.batches.length} batches, the first ${job.warmup} to warm up; seed ${job.seed}`,
+    );
     const exported = bench.peers.includes('transformers.js') ? join(folder, 'embedder') : undefined;
     if (exported !== undefined) reportOf(await runOurs(['export', jobPath, exported], settings), 'export');
-    const ours = side === 'peers' ? undefined : await measureOurs([job.kind, jobPath, ...(exported ? [exported] : [])], settings);
-    const peerSettings = { job, jobPath, cache: settings.cache, memoryLimitGb: settings.memoryLimitGb, exported };
+    const ours =
+      side === 'peers'
+        ? undefined
+        : await measureOurs([job.kind, jobPath, ...(exported ? [exported] : [])], settings);
+    const peerSettings = {
+      job,
+      jobPath,
+      cache: settings.cache,
+      memoryLimitGb: settings.memoryLimitGb,
+      exported,
+    };
     const peers = side === 'ours' ? [] : await measurePeers(bench.peers, peerSettings);
     compareSamples(ours, peers);
     const best = peers.toSorted((a, b) => tokensPerSecond(b.report) - tokensPerSecond(a.report))[0];
@@ -117,7 +136,8 @@ async function measurePeers(peers: readonly PeerName[], settings: PeerSettings):
 
 function reportOf(outcome: SideOutcome, label: string): SideReport {
   if (outcome.status === 'done') return outcome.report;
-  const reason = outcome.status === 'failed' ? outcome.reason : `stopped at ${outcome.peakRssGb.toFixed(1)} GB resident`;
+  const reason =
+    outcome.status === 'failed' ? outcome.reason : `stopped at ${outcome.peakRssGb.toFixed(1)} GB resident`;
   throw new Error(`${label}: ${reason}`);
 }
 
@@ -137,23 +157,42 @@ function compareSamples(ours: Measured | undefined, peers: readonly PeerMeasurem
       log.warn(`${peer} counted ${report.realTokens} real tokens, lmvec ${ours.report.realTokens}`);
     }
     if (ours.report.sample === undefined || report.sample === undefined) continue;
-    log.info(`embeddings of lmvec and ${peer} differ by at most ${greatestDifference(ours.report.sample, report.sample).toExponential(1)}`);
+    log.info(
+      `embeddings of lmvec and ${peer} differ by at most ${greatestDifference(ours.report.sample, report.sample).toExponential(1)}`,
+    );
   }
 }
 
 const parsed = await yargs(hideBin(process.argv))
   .scriptName('npm run bench --')
-  .usage('$0 NAME --model M --data D', 'Measure lmvec and its peer on the same work; the last line of standard output is JSON.')
+  .usage(
+    '$0 NAME --model M --data D',
+    'Measure lmvec and its peer on the same work; the last line of standard output is JSON.',
+  )
   .positional('NAME', { choices: benchNames, demandOption: true })
-  .command('$0 <NAME>', false, (command) => command.positional('NAME', { choices: benchNames, demandOption: true }))
-  .option('model', { type: 'string', demandOption: true, describe: 'decoder: a GGUF file or a Hugging Face folder' })
+  .command('$0 <NAME>', false, (command) =>
+    command.positional('NAME', { choices: benchNames, demandOption: true }),
+  )
+  .option('model', {
+    type: 'string',
+    demandOption: true,
+    describe: 'decoder: a GGUF file or a Hugging Face folder',
+  })
   .option('data', { type: 'string', demandOption: true, describe: 'folder with corpus/ and STSb/' })
   .option('threads', { type: 'number', default: 2 })
   .option('side', { choices: ['both', 'ours', 'peers'] as const, default: 'both' as const })
-  .option('batches', { type: 'number', default: 6, describe: 'measured batches (encode always takes the whole test set)' })
+  .option('batches', {
+    type: 'number',
+    default: 6,
+    describe: 'measured batches (encode always takes the whole test set)',
+  })
   .option('warmup', { type: 'number', default: 1, describe: 'batches before them' })
   .option('seed', { type: 'number', default: 0 })
-  .option('cache', { type: 'string', default: join(tmpdir(), 'lmvec-bench'), describe: 'where converted models for the peers are kept' })
+  .option('cache', {
+    type: 'string',
+    default: join(tmpdir(), 'lmvec-bench'),
+    describe: 'where converted models for the peers are kept',
+  })
   .option('memory-limit', {
     type: 'number',
     default: Math.min(20, Math.floor((totalmem() / 1e9) * 0.85)),

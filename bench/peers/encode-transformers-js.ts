@@ -18,7 +18,11 @@ async function main(folder: string, jobPath: string): Promise<void> {
   const name = basename(resolve(folder));
   const tokenizer = await AutoTokenizer.from_pretrained(name);
   const options = { intraOpNumThreads: job.threads, interOpNumThreads: 1 };
-  const model = await AutoModel.from_pretrained(name, { dtype: 'fp32', device: 'cpu', session_options: options });
+  const model = await AutoModel.from_pretrained(name, {
+    dtype: 'fp32',
+    device: 'cpu',
+    session_options: options,
+  });
   let seconds = 0;
   let realTokens = 0;
   let multipliedTokens = 0;
@@ -44,16 +48,25 @@ async function main(folder: string, jobPath: string): Promise<void> {
     }
     const elapsed = (performance.now() - start) / 1000;
     const phase = index < job.warmup ? 'warm-up' : `batch ${index - job.warmup}`;
-    console.error(`transformers.js ${phase}: ${elapsed.toFixed(2)} s, ${real} tokens of ${multiplied} multiplied`);
+    console.error(
+      `transformers.js ${phase}: ${elapsed.toFixed(2)} s, ${real} tokens of ${multiplied} multiplied`,
+    );
     if (index < job.warmup) continue;
     seconds += elapsed;
     realTokens += real;
     multipliedTokens += multiplied;
   }
-  const report: SideReport = { seconds, realTokens, multipliedTokens, peakRssGb: await ownPeakRssGb(), sample };
+  const report: SideReport = {
+    seconds,
+    realTokens,
+    multipliedTokens,
+    peakRssGb: await ownPeakRssGb(),
+    sample,
+  };
   console.log(JSON.stringify(report));
 }
 
 const [folder, jobPath] = process.argv.slice(2);
-if (folder === undefined || jobPath === undefined) throw new Error('usage: encode-transformers-js folder job.json');
+if (folder === undefined || jobPath === undefined)
+  throw new Error('usage: encode-transformers-js folder job.json');
 await main(folder, jobPath);
