@@ -168,8 +168,8 @@ function modelJson(model: ModelMeta, { protocol }: EvalResult): Record<string, u
     training_datasets: null,
     modalities: ['text'],
     loader: null,
-    protocol,
-    lmvec: model.lmvec ?? {},
+    // MTEB's reader refuses keys that it does not know; this one is free.
+    loader_kwargs: { protocol, ...model.lmvec },
   };
 }
 

@@ -112,6 +112,7 @@ describe('writeMtebResults', () => {
     revision: 'abc123',
     parameters: 134515008,
     embeddingDimensions: 576,
+    lmvec: { pooling: 'mean' },
   };
   const readJson = async (path: string): Promise<Record<string, unknown>> =>
     JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
@@ -159,6 +160,7 @@ describe('writeMtebResults', () => {
       n_parameters: 134515008,
       embed_dim: 576,
       similarity_fn_name: 'cosine',
+      loader_kwargs: { protocol: 'mteb', pooling: 'mean' },
     });
   });
 
