@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { nearest } from '../shared/errors.js';
+import { promptPresets } from './prompt-presets.js';
 
 const paths = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]);
 
@@ -9,6 +11,7 @@ export const dataSchema = z.strictObject({
   decontaminate: z.array(z.string().min(1)).default([]),
   /** Shorter texts are left out. */
   minWords: z.int().min(1).default(1),
+  minCharacters: z.int().min(1).default(1),
   /** At most this many texts are used, chosen by `seed`. */
   maxTexts: z.int().min(1).optional(),
   /** Order and choice of the texts; `train.seed` where it is left out. */
@@ -16,12 +19,18 @@ export const dataSchema = z.strictObject({
 });
 export type DataConfig = Readonly<z.output<typeof dataSchema>>;
 
-/** A preset's name, a frame with `{text}` in it, or a frame with the tokens to pool: the text's, all, or the last one. */
+const prompt = z.string().superRefine((text, context) => {
+  if (Object.hasOwn(promptPresets, text) || text.split('{text}').length === 2) return;
+  const names = Object.keys(promptPresets);
+  const near = nearest(text, names);
+  const hint = near === undefined ? '' : ` (did you mean ${near}?)`;
+  const message = `a frame with {text} in it once, or one of ${names.join(', ')}${hint}`;
+  context.addIssue({ code: 'custom', message, input: text });
+});
+
+/** A preset's name or a frame with `{text}` in it; or a mapping that also says which tokens to pool: the text's, all, or the last one. */
 export const promptSchema = z.union([
-  z.string().min(1),
-  z.strictObject({
-    frame: z.string().includes('{text}', { message: 'a frame with {text} in it' }),
-    pool: z.enum(['text', 'all', 'last']).default('text'),
-  }),
+  prompt,
+  z.strictObject({ frame: prompt, pool: z.enum(['text', 'all', 'last']).optional() }),
 ]);
 export type PromptConfig = Readonly<z.output<typeof promptSchema>>;

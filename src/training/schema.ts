@@ -39,9 +39,13 @@ const stageShape = {
   tuning: tuningSchema.optional(),
 };
 
+/** Whether an example is one text, or the texts of a document joined and cut into pieces of `maxTokens`. */
+const chunks = z.boolean().default(false);
+
 const causalLmSchema = z.strictObject({
   objective: z.literal('causalLm'),
   ...stageShape,
+  chunks,
   attentionDropout: z.number().min(0).lt(1).default(0),
 });
 
@@ -49,6 +53,7 @@ const causalLmSchema = z.strictObject({
 const mntpSchema = z.strictObject({
   objective: z.literal('mntp'),
   ...stageShape,
+  chunks,
   attentionDropout: z.number().min(0).lt(1).default(0),
   maskRatio: z.number().gt(0).lte(1).default(0.2),
   /** The literal token that hides another; `eos` stands for the tokenizer's end token. */
