@@ -20,18 +20,18 @@ export async function writeSafetensors(
 ): Promise<void> {
   // Wider types first keeps every tensor aligned to its element, as the reference implementation does.
   const list = [...tensors].sort((a, b) => width(b) - width(a));
-  const header: Record<string, unknown> = { __metadata__: { format: 'pt', ...metadata } };
+  const header = new Map<string, unknown>([['__metadata__', { format: 'pt', ...metadata }]]);
   let end = 0;
   for (const tensor of list) {
     const count = elementCount(tensor.shape);
     if (count === undefined)
       throw internalError(`tensor ${tensor.name} has shape [${tensor.shape.join(', ')}]`);
-    if (Object.hasOwn(header, tensor.name)) throw internalError(`tensor ${tensor.name} is written twice`);
+    if (header.has(tensor.name)) throw internalError(`tensor ${tensor.name} is written twice`);
     const begin = end;
     end += count * width(tensor);
-    header[tensor.name] = { dtype: tensor.storedType, shape: tensor.shape, data_offsets: [begin, end] };
+    header.set(tensor.name, { dtype: tensor.storedType, shape: tensor.shape, data_offsets: [begin, end] });
   }
-  const json = Buffer.from(JSON.stringify(header), 'utf8');
+  const json = Buffer.from(JSON.stringify(Object.fromEntries(header)), 'utf8');
   const padded = Buffer.alloc(8 + Math.ceil(json.length / 8) * 8, ' ');
   padded.writeBigUInt64LE(BigInt(padded.length - 8));
   json.copy(padded, 8);
