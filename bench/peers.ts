@@ -1,11 +1,10 @@
 import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { assertNever, userError } from '../src/shared/errors.js';
 import { packageRoot } from '../src/shared/package-root.js';
 import type { Job, PeerName } from './jobs.js';
-import { runSide, type SideCommand, type SideOutcome } from './processes.js';
+import { nodeCommand, runSide, type SideCommand, type SideOutcome } from './processes.js';
 
 export interface PeerSettings {
   readonly job: Job;
@@ -42,9 +41,14 @@ async function peerCommand(peer: PeerName, settings: PeerSettings): Promise<Side
     case 'transformers.js': {
       if (settings.exported === undefined)
         throw new Error('internal: transformers.js needs the exported folder');
-      const script = fileURLToPath(new URL('./peers/encode-transformers-js.js', import.meta.url));
-      const command = { command: process.execPath, arguments: [script, settings.exported, jobPath] };
-      return { label: peer, ...command, environment: {}, memoryLimitGb: settings.memoryLimitGb };
+      const node = nodeCommand(import.meta.url, './peers/encode-transformers-js');
+      return {
+        label: peer,
+        command: node.command,
+        arguments: [...node.arguments, settings.exported, jobPath],
+        environment: {},
+        memoryLimitGb: settings.memoryLimitGb,
+      };
     }
     default:
       return assertNever(peer);

@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
+import { extname } from 'node:path';
 import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import type { SideReport } from './jobs.js';
 
 export interface SideCommand {
@@ -75,4 +77,10 @@ export async function ownPeakRssGb(): Promise<number> {
 function kilobytes(text: string, name: string, missing: number): number {
   const match = new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(text);
   return match === null ? missing : (Number(match[1]) * 1024) / 1e9;
+}
+
+/** The command line of another script of bench/, built (.js) or from the sources (.ts) as the caller `from` (its import.meta.url) is. */
+export function nodeCommand(from: string, script: string): { command: string; arguments: string[] } {
+  const path = fileURLToPath(new URL(`${script}${extname(from)}`, from));
+  return { command: process.execPath, arguments: [...process.execArgv, path] };
 }

@@ -1,7 +1,6 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { totalmem, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { UserError } from '../src/shared/errors.js';
@@ -18,7 +17,7 @@ import {
   type SideReport,
 } from './jobs.js';
 import { checkPeerPythons, runPeer, type PeerSettings } from './peers.js';
-import { runSide, type SideOutcome } from './processes.js';
+import { nodeCommand, runSide, type SideOutcome } from './processes.js';
 import { greatestDifference, resultLine, tokensPerSecond, type Measured } from './report.js';
 
 const log = createLogger();
@@ -102,13 +101,12 @@ async function measureOurs(commandLine: readonly string[], settings: Settings): 
   return { report, gemmRate: (before + after) / 2 };
 }
 
-/** Our side is `ours.js` beside this file, or `ours.ts` where this runs from the sources. */
 function runOurs(commandLine: readonly string[], settings: Settings): Promise<SideOutcome> {
-  const script = fileURLToPath(import.meta.url).replace(/run(\.[jt]s)$/, 'ours$1');
+  const node = nodeCommand(import.meta.url, './ours');
   return runSide({
     label: 'lmvec',
-    command: process.execPath,
-    arguments: [...process.execArgv, script, ...commandLine],
+    command: node.command,
+    arguments: [...node.arguments, ...commandLine],
     environment: {},
     memoryLimitGb: settings.memoryLimitGb,
   });
@@ -163,47 +161,47 @@ function compareSamples(ours: Measured | undefined, peers: readonly PeerMeasurem
   }
 }
 
-const parsed = await yargs(hideBin(process.argv))
+await yargs(hideBin(process.argv))
   .scriptName('npm run bench --')
-  .usage(
-    '$0 NAME --model M --data D',
+  .command(
+    '$0 <NAME>',
     'Measure lmvec and its peer on the same work; the last line of standard output is JSON.',
+    (command) =>
+      command.positional('NAME', { choices: benchNames, demandOption: true }).options({
+        model: {
+          type: 'string',
+          demandOption: true,
+          describe: 'decoder: a GGUF file or a Hugging Face folder',
+        },
+        data: { type: 'string', demandOption: true, describe: 'folder with corpus/ and STSb/' },
+        threads: { type: 'number', default: 2 },
+        side: { choices: ['both', 'ours', 'peers'] as const, default: 'both' as const },
+        batches: {
+          type: 'number',
+          default: 6,
+          describe: 'measured batches (encode always takes the whole test set)',
+        },
+        warmup: { type: 'number', default: 1, describe: 'batches before them' },
+        seed: { type: 'number', default: 0 },
+        cache: {
+          type: 'string',
+          default: join(tmpdir(), 'lmvec-bench'),
+          describe: 'where converted models for the peers are kept',
+        },
+        memoryLimit: {
+          type: 'number',
+          default: Math.min(20, Math.floor((totalmem() / 1e9) * 0.85)),
+          describe: 'gigabytes above which a side is stopped and counts as not fitting',
+        },
+      }),
+    async (given) => {
+      try {
+        await run({ ...given, name: given.NAME, memoryLimitGb: given.memoryLimit });
+      } catch (error) {
+        console.error(error instanceof UserError ? error.message : error);
+        process.exitCode = error instanceof UserError ? 2 : 1;
+      }
+    },
   )
-  .positional('NAME', { choices: benchNames, demandOption: true })
-  .command('$0 <NAME>', false, (command) =>
-    command.positional('NAME', { choices: benchNames, demandOption: true }),
-  )
-  .option('model', {
-    type: 'string',
-    demandOption: true,
-    describe: 'decoder: a GGUF file or a Hugging Face folder',
-  })
-  .option('data', { type: 'string', demandOption: true, describe: 'folder with corpus/ and STSb/' })
-  .option('threads', { type: 'number', default: 2 })
-  .option('side', { choices: ['both', 'ours', 'peers'] as const, default: 'both' as const })
-  .option('batches', {
-    type: 'number',
-    default: 6,
-    describe: 'measured batches (encode always takes the whole test set)',
-  })
-  .option('warmup', { type: 'number', default: 1, describe: 'batches before them' })
-  .option('seed', { type: 'number', default: 0 })
-  .option('cache', {
-    type: 'string',
-    default: join(tmpdir(), 'lmvec-bench'),
-    describe: 'where converted models for the peers are kept',
-  })
-  .option('memory-limit', {
-    type: 'number',
-    default: Math.min(20, Math.floor((totalmem() / 1e9) * 0.85)),
-    describe: 'gigabytes above which a side is stopped and counts as not fitting',
-  })
   .strict()
-  .parse();
-
-try {
-  await run({ ...parsed, name: parsed.NAME, memoryLimitGb: parsed['memory-limit'] });
-} catch (error) {
-  console.error(error instanceof UserError ? error.message : error);
-  process.exitCode = error instanceof UserError ? 2 : 1;
-}
+  .parseAsync();
