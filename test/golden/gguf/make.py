@@ -5,10 +5,11 @@
   tokenizers.json  {"tokens", "merges", "texts", "ids": {PRE: [[ids of text 0], ...]}}: a byte-level BPE whose merges run across every border, so that the ids
                    show where PRE splits; the splitting is written as in the original models' tokenizer.json
   sentencepiece.json  {"tokens", "types", "scores", "texts", "ids"}: SentencePiece BPE with byte fallback, merges by transformers' generate_merges
-  smollm.json      {"texts", "ids"}: the real file's tokens and merges under SmolLM2's original splitting (every digit singly). Needs the file.
+  smollm.json      {"texts", "ids", "tensors": {NAME: {"shape", "sha256": of the float32 bytes in Hugging Face's row order}}}: the real file's tokens and merges under SmolLM2's original splitting (every digit singly). Needs the file.
 """
 
 import base64
+import hashlib
 import json
 import pathlib
 import sys
@@ -191,7 +192,23 @@ def make_smollm(path):
     types = reader.fields["tokenizer.ggml.token_type"].contents()
     special = [token for token, kind in zip(tokens, types) if kind == 3]
     tokenizer = bpe(tokens, reader.fields["tokenizer.ggml.merges"].contents(), (None, DIGITS, False), special)
-    dump("smollm.json", {"texts": TEXTS, "ids": ids_of(tokenizer)})
+    places = {
+        "token_embd.weight": ("model.embed_tokens.weight", None),
+        "blk.7.attn_q.weight": ("model.layers.7.self_attn.q_proj.weight", 9),
+        "blk.7.attn_k.weight": ("model.layers.7.self_attn.k_proj.weight", 3),
+        "blk.29.ffn_down.weight": ("model.layers.29.mlp.down_proj.weight", None),
+        "output_norm.weight": ("model.norm.weight", None),
+    }
+    tensors = {}
+    for tensor in reader.tensors:
+        if tensor.name in places:
+            name, heads = places[tensor.name]
+            values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).reshape(tensor.shape[::-1])
+            if heads:  # the inverse of permute
+                values = values.reshape(heads, -1, 2, values.shape[1]).swapaxes(1, 2).reshape(values.shape)
+            digest = hashlib.sha256(np.ascontiguousarray(values, dtype="<f4").tobytes()).hexdigest()
+            tensors[name] = {"shape": list(values.shape), "sha256": digest}
+    dump("smollm.json", {"texts": TEXTS, "ids": ids_of(tokenizer), "tensors": tensors})
 
 
 make_blocks()

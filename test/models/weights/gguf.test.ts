@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +13,8 @@ import { UserError } from '../../../src/shared/errors.js';
 import { buildGguf, text, tinyLlama, u32, u64, type GgufSpec } from './gguf-builder.js';
 
 const golden = join(import.meta.dirname, '../../golden');
+const models = process.env['LMVEC_MODELS'] ?? join(import.meta.dirname, '../../../../shared/models');
+const realModel = join(models, 'SmolLM2-135M-Instruct.Q4_1.gguf');
 let folder: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'lmvec-gguf-'));
@@ -211,3 +215,23 @@ it('keeps a leading U+FEFF of a token', async () => {
   expect(file.metadata.get('tokenizer.ggml.tokens')).toEqual(['\uFEFFa', 'a']);
   await file.close();
 });
+
+it.skipIf(!existsSync(realModel))(
+  'SmolLM2 (skipped without ../shared/models): every tensor finite, some bit for bit as the gguf package expands them',
+  async () => {
+    const decoder = await openDecoder(realModel);
+    const { tensors } = JSON.parse(await readFile(join(golden, 'gguf/smollm.json'), 'utf8')) as {
+      tensors: Record<string, { shape: number[]; sha256: string }>;
+    };
+    for (const [name, { shape, sha256 }] of Object.entries(tensors)) {
+      expect(decoder.weights.info(name)?.shape).toEqual(shape);
+      const values = await decoder.weights.read(name);
+      expect(createHash('sha256').update(new Uint8Array(values.buffer)).digest('hex')).toBe(sha256);
+    }
+    expect(decoder.weights.names).toHaveLength(272);
+    for (const name of decoder.weights.names) {
+      expect((await decoder.weights.read(name)).every(Number.isFinite)).toBe(true);
+    }
+    await decoder.weights.close();
+  },
+);
