@@ -44,7 +44,7 @@ function describe(issue: Issue, parents: readonly PropertyKey[], document: Confi
           ),
         ];
       }
-      const branch = likelyBranch(issue.errors, issue.input);
+      const branch = likelyBranch(issue.errors);
       if (branch !== undefined) return branch.flatMap((inner) => describe(inner, path, document));
       const choices = issue.errors.flatMap((errors) => literals(errors));
       return [
@@ -100,19 +100,22 @@ function bound(origin: string, words: string, limit: number | bigint): string {
   return `${origin === 'int' ? 'a whole number' : 'a number'} of ${words} ${String(limit)}`;
 }
 
-/** Where exactly one alternative of a union has the right type at its root, its own complaints are the helpful ones. */
-function likelyBranch(branches: readonly (readonly Issue[])[], input: unknown): readonly Issue[] | undefined {
+/** Where an alternative of a union has the right type at its root, its own complaints are the helpful ones. */
+function likelyBranch(branches: readonly (readonly Issue[])[]): readonly Issue[] | undefined {
   const fitting = branches.filter(
     (issues) =>
       !issues.some(
         (issue) => issue.path.length === 0 && ['invalid_type', 'invalid_value'].includes(issue.code),
       ),
   );
-  if (fitting.length === 1) return fitting[0];
-  // Among several mappings, the one that knows most of the keys.
-  if (fitting.length > 1 && typeof input === 'object')
-    return [...fitting].sort((a, b) => a.length - b.length)[0];
-  return undefined;
+  // Among several mappings: the one that knows most of the keys.
+  const unknown = (issues: readonly Issue[]): number =>
+    issues.reduce((sum, issue) => sum + unknownAtRoot(issue), 0);
+  return [...fitting].sort((a, b) => unknown(a) - unknown(b) || a.length - b.length)[0];
+}
+
+function unknownAtRoot(issue: Issue): number {
+  return issue.code === 'unrecognized_keys' && issue.path.length === 0 ? issue.keys.length : 0;
 }
 
 function unionExpectation(branches: readonly (readonly Issue[])[]): string {
