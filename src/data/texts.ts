@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { userError } from '../shared/errors.js';
 import { exists } from '../shared/files.js';
 import { permutation } from '../shared/random.js';
@@ -11,12 +12,13 @@ export interface TextSource {
   readonly name: string;
   /** One text after the other; an empty one is a document break. Can be read again. */
   lines(): AsyncIterable<string>;
+  /** Of the file's bytes, in hexadecimal; of the lines where there is no file. */
+  sha256(): Promise<string>;
 }
 
 /** What a run's record says about a source. */
 export interface SourceRecord {
   readonly name: string;
-  /** Of the lines as read: the same text gives the same hash, whatever its line ends. */
   readonly sha256: string;
   readonly texts: number;
 }
@@ -52,7 +54,7 @@ async function splitNames(entry: string): Promise<string[]> {
 }
 
 function fileSource(path: string): TextSource {
-  return { name: path, lines: () => readLines(path) };
+  return { name: path, lines: () => readLines(path), sha256: () => sha256Of(createReadStream(path)) };
 }
 
 /** Each text of WordNet is a document of its own. */
@@ -65,20 +67,23 @@ function embeddedSource(): TextSource {
         yield '';
       }
     },
+    sha256: async () => sha256Of([(await embeddedTexts()).join('\n')]),
   };
+}
+
+async function sha256Of(parts: AsyncIterable<string | Buffer> | Iterable<string>): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const part of parts) hash.update(part);
+  return hash.digest('hex');
 }
 
 /** Hash and count of every source, for the run's record. */
 export async function sourceRecords(sources: readonly TextSource[]): Promise<SourceRecord[]> {
   const records: SourceRecord[] = [];
   for (const source of sources) {
-    const hash = createHash('sha256');
     let texts = 0;
-    for await (const line of source.lines()) {
-      hash.update(line).update('\n');
-      if (line !== '') texts += 1;
-    }
-    records.push({ name: source.name, sha256: hash.digest('hex'), texts });
+    for await (const line of source.lines()) if (line !== '') texts += 1;
+    records.push({ name: source.name, sha256: await source.sha256(), texts });
   }
   return records;
 }

@@ -27,46 +27,43 @@ export async function* tokenChunks(
   const bos = tokenizer.addBos && tokenizer.bosTokenId !== undefined ? [tokenizer.bosTokenId] : [];
   const room = options.maxTokens - bos.length;
   if (room < 1) throw internalError(`chunks of ${String(options.maxTokens)} tokens`);
-  let pending: number[] = [];
-  let block = '';
-  let begun = false;
-
-  const tokenise = (): void => {
-    if (block === '') return;
-    // A later block of the same document goes on after a space, as if it had been tokenised in one piece.
-    for (const id of tokenizer.encode(begun ? ` ${block}` : block)) pending.push(id);
-    begun = true;
-    block = '';
-  };
+  const eos = joinDocuments && tokenizer.eosTokenId !== undefined ? [tokenizer.eosTokenId] : [];
   const chunk = (ids: readonly number[]): TokenizedText => {
     const whole = Int32Array.from([...bos, ...ids]);
     return { ids: whole, pool: new Uint8Array(whole.length).fill(1) };
   };
-  const full = function* (): Generator<TokenizedText> {
+  const worthIt = (ids: readonly number[]): boolean => ids.length > 0 && ids.length + bos.length >= minTokens;
+
+  let pending: number[] = [];
+  for await (const { text, endsDocument } of blocksOfText(lines)) {
+    for (const id of tokenizer.encode(text)) pending.push(id);
+    if (endsDocument) pending.push(...eos);
     let start = 0;
     for (; pending.length - start >= room; start += room) yield chunk(pending.slice(start, start + room));
     pending = pending.slice(start);
-  };
-  const rest = function* (): Generator<TokenizedText> {
-    if (pending.length > 0 && pending.length + bos.length >= minTokens) yield chunk(pending);
+    if (!endsDocument || joinDocuments) continue;
+    if (worthIt(pending)) yield chunk(pending);
     pending = [];
-  };
+  }
+  if (worthIt(pending)) yield chunk(pending);
+}
 
+/** Joins the texts of a document by spaces, in blocks; a later block of the same document begins with its space. */
+async function* blocksOfText(
+  lines: AsyncIterable<string> | Iterable<string>,
+): AsyncGenerator<{ readonly text: string; readonly endsDocument: boolean }> {
+  let text = '';
+  let begun = false;
   for await (const line of lines) {
-    if (line !== '') {
-      block += block === '' ? line : ` ${line}`;
-      if (block.length < blockCharacters) continue;
-      tokenise();
-      yield* full();
+    if (line === '') {
+      if (begun || text !== '') yield { text, endsDocument: true };
+      [text, begun] = ['', false];
     } else {
-      tokenise();
-      if (begun && joinDocuments && tokenizer.eosTokenId !== undefined) pending.push(tokenizer.eosTokenId);
-      yield* full();
-      if (!joinDocuments) yield* rest();
-      begun = false;
+      text += begun || text !== '' ? ` ${line}` : line;
+      if (text.length < blockCharacters) continue;
+      yield { text, endsDocument: false };
+      [text, begun] = ['', true];
     }
   }
-  tokenise();
-  yield* full();
-  yield* rest();
+  if (begun || text !== '') yield { text, endsDocument: true };
 }

@@ -167,7 +167,7 @@ function checkVocabulary(json: TokenizerJson, where: string): { size: number } {
       throw userError({
         what: `token ${JSON.stringify(token)} has no usable id`,
         where,
-        got: String(JSON.stringify(id)),
+        got: id === undefined ? 'nothing' : JSON.stringify(id),
         expected: 'a whole number',
       });
     }
