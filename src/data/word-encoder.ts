@@ -11,7 +11,7 @@ export interface Encoded {
 export type WordEncoder = (text: string) => Encoded;
 
 /** Words remembered; a corpus has a few ten thousand frequent ones. */
-const cacheSize = 1 << 17;
+const cacheSize = 1 << 16;
 /** GPT-2's splitting rule with Unicode's white space, as in Python (JavaScript's `\s` counts U+FEFF and not U+0085). */
 const words =
   /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;

@@ -148,6 +148,6 @@ describe.skipIf(!existsSync(corpus))('the real corpus (skipped where ../shared/d
     }
     expect(count).toBeGreaterThan(300000);
     expect(characters).toBeGreaterThan(35e6);
-    expect((peak - before) / 2 ** 20).toBeLessThan(200);
+    expect((peak - before) / 2 ** 20).toBeLessThan(100);
   });
 });
