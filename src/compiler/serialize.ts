@@ -1,4 +1,5 @@
-import { onnx } from 'onnx-proto';
+import onnxProto from 'onnx-proto';
+import type { onnx as Onnx } from 'onnx-proto';
 import { internalError } from '../shared/errors.js';
 import {
   elementCount,
@@ -8,6 +9,8 @@ import {
   type Graph,
   type ValueInfo,
 } from './graph.js';
+
+const { onnx } = onnxProto;
 
 /** Opset 18 is the first with the bitwise operators and axes-as-inputs everywhere; every current runtime reads it. */
 const OPSET = 18;
@@ -73,7 +76,7 @@ export function serialize(graph: Graph, options: SerializeOptions = {}): Uint8Ar
   return onnx.ModelProto.encode(model).finish();
 }
 
-function attributeProto(name: string, attribute: Attribute): onnx.IAttributeProto {
+function attributeProto(name: string, attribute: Attribute): Onnx.IAttributeProto {
   const types = onnx.AttributeProto.AttributeType;
   switch (attribute.kind) {
     case 'int':
@@ -87,7 +90,7 @@ function attributeProto(name: string, attribute: Attribute): onnx.IAttributeProt
   }
 }
 
-function tensorProto(constant: Constant): onnx.ITensorProto {
+function tensorProto(constant: Constant): Onnx.ITensorProto {
   const { data } = constant;
   if (data.length !== elementCount(constant.shape)) {
     throw internalError(
@@ -102,7 +105,7 @@ function tensorProto(constant: Constant): onnx.ITensorProto {
   };
 }
 
-function valueProto(value: ValueInfo, names?: ReadonlyMap<number, string>): onnx.IValueInfoProto {
+function valueProto(value: ValueInfo, names?: ReadonlyMap<number, string>): Onnx.IValueInfoProto {
   return {
     name: value.name,
     type: {
@@ -119,6 +122,6 @@ function valueProto(value: ValueInfo, names?: ReadonlyMap<number, string>): onnx
   };
 }
 
-function emptySequence(name: string): onnx.IValueInfoProto {
+function emptySequence(name: string): Onnx.IValueInfoProto {
   return { name, type: { sequenceType: { elemType: { tensorType: { elemType: DATA_TYPE.float32 } } } } };
 }

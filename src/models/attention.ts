@@ -7,14 +7,15 @@ const BLOCKED = -1e9;
  * The one place where an attention mode becomes numbers: [R, 1, T, T], 0 where query i may look at key j, else a large negative
  * number. Allowed: the same segment, and j not after i where `causal`.
  *
- * @param segments [R, T] int32, equal inside a text; blank places (0) see each other, so that no row is empty
+ * @param segments [R, T] int32, equal inside a text; blank places (0) see each other, so that no row is empty; a negative segment
+ *   looks at the text of its absolute value and is looked at by nobody (padding that a foreign trainer pools)
  * @param positions [R, T] int32
  */
 export function attentionMask(segments: Tensor, positions: Tensor, causal: boolean): Tensor {
   const [rows, tokens] = segments.shape as [number, number];
   const asQuery = (x: Tensor): Tensor => x.reshape([rows, 1, tokens, 1]);
   const asKey = (x: Tensor): Tensor => x.reshape([rows, 1, 1, tokens]);
-  const sameText = asQuery(segments).equal(asKey(segments));
+  const sameText = asQuery(segments.abs()).equal(asKey(segments));
   const allowed = causal ? sameText.logicalAnd(asKey(positions).lessEqual(asQuery(positions))) : sameText;
   return allowed.logicalNot().cast('float32').mul(scalar(BLOCKED));
 }
