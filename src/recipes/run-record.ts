@@ -33,7 +33,7 @@ export interface RunRecord {
   /** The model's and the data's files. */
   readonly inputs: readonly InputFile[];
   /** Texts that were left out because an evaluation set has them, and those that were kept. */
-  readonly texts?: { readonly kept: number; readonly decontaminated: number };
+  readonly texts: { readonly kept: number; readonly decontaminated: number };
   /** Stages that are done, in their order, with their steps. */
   readonly stages: readonly { readonly name: string; readonly objective: string; readonly steps: number }[];
   readonly resumed: readonly { readonly at: string; readonly stage: string; readonly step: number }[];

@@ -150,7 +150,7 @@ describe('the record of a run', () => {
       bytes: 3,
       sha256: 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad',
     });
-    const record = newRunRecord({ seed: 7, inputs });
+    const record = newRunRecord({ seed: 7, inputs, texts: { kept: 1, decontaminated: 0 } });
     expect(record.dependencies['onnxruntime-node']).toMatch(/^\d/);
     const path = join(base, 'run.json');
     expect(await readRunRecord(path)).toBeUndefined();

@@ -72,9 +72,15 @@ export function quadraticStage(options: {
         });
       return Promise.resolve(update(index));
     },
+    // Bags of letters, each letter weighted by a parameter.
     encode: (texts) => {
-      const data = new Float32Array(texts.length * options.size);
-      texts.forEach((_, row) => data.set(values(parameters), row * options.size));
+      const data = new Float32Array(texts.length * options.size).fill(0.01);
+      texts.forEach((text, row) => {
+        for (const letter of text) {
+          const i = row * options.size + ((letter.codePointAt(0) ?? 0) % options.size);
+          data[i] = data[i]! + values(parameters)[i % options.size]! + 0.1;
+        }
+      });
       return Promise.resolve({ rows: texts.length, dimensions: options.size, data });
     },
     async save(folder) {

@@ -1,0 +1,44 @@
+import { loadTasks } from '../evaluation/sts.js';
+import type { StageDescription } from '../training/stage-runner.js';
+import type { RunConfig } from './schema.js';
+import type { OpenTrainingParts } from './training-parts.js';
+
+/** What a run would do, without a step: parameter counts, trainable share, memory estimate, first batch decoded. Writes nothing. */
+export async function describeRun(config: RunConfig, openParts: OpenTrainingParts): Promise<string> {
+  await loadTasks(config.evaluate);
+  const parts = await openParts(config);
+  try {
+    const lines = [
+      `texts: ${count(parts.texts.kept)} (${count(parts.texts.decontaminated)} of evaluation sets left out)`,
+    ];
+    for (const [name, stage] of Object.entries(config.stages)) {
+      const runner = await parts.createStage({ name, stage, previous: [] });
+      try {
+        lines.push('', ...stageLines(name, stage.objective, await runner.describe()));
+      } finally {
+        await runner.dispose();
+      }
+    }
+    return lines.join('\n');
+  } finally {
+    await parts.close();
+  }
+}
+
+function stageLines(name: string, objective: string, description: StageDescription): string[] {
+  const { parameters, trainableParameters, flopsPerToken, savePolicy, memoryEstimate, firstBatch } =
+    description;
+  const share = ((100 * trainableParameters) / parameters).toFixed(2);
+  return [
+    `stage ${name} (${objective})`,
+    `  parameters: ${count(parameters)}, of which trained: ${count(trainableParameters)} (${share} %)`,
+    `  floating-point operations per token: ${flopsPerToken.toExponential(2)}`,
+    `  memory estimate: ${(memoryEstimate / 1e9).toFixed(2)} GB with save policy ${savePolicy}`,
+    '  first batch:',
+    ...firstBatch.map((line) => `    ${line}`),
+  ];
+}
+
+function count(value: number): string {
+  return value.toLocaleString('en');
+}

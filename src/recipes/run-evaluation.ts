@@ -1,0 +1,87 @@
+import { readFile } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import { baselineNames, baselines, evaluateBaseline } from '../evaluation/baselines.js';
+import { bootstrapInterval } from '../evaluation/bootstrap.js';
+import type { Encode } from '../evaluation/encoder.js';
+import { averageScore, evaluateTasks, type EvalResult } from '../evaluation/evaluate.js';
+import { writeMtebResults } from '../evaluation/mteb.js';
+import { comparisonLine, resultTable, type ReportRow } from '../evaluation/report.js';
+import { writeFileAtomic } from '../shared/files.js';
+import type { RunPaths } from './run-folder.js';
+import type { RunConfig } from './schema.js';
+
+/** One evaluation while training. */
+export interface Evaluation {
+  /** Mean main score over the tasks: what best/ is chosen by. */
+  readonly score: number;
+  readonly results: readonly EvalResult[];
+}
+
+/** Which state of the model an evaluation belongs to. */
+export type EvaluatedState = 'before' | 'best';
+
+/** Scores the model on the run's evaluation sets, without intervals. */
+export async function evaluateRun(config: RunConfig, encode: Encode): Promise<Evaluation> {
+  const results = await evaluateTasks({ ...selection(config), encode, bootstrap: 0 });
+  return { score: averageScore(results, { bootstrap: 0 }).value, results };
+}
+
+/** Keeps an evaluation: in MTEB's layout, and with its pairs for the comparison at the end. */
+export async function keepEvaluation(
+  paths: RunPaths,
+  state: EvaluatedState,
+  evaluation: Evaluation,
+  revision: string,
+): Promise<void> {
+  const name = basename(resolve(paths.folder));
+  await writeMtebResults({
+    folder: paths.results,
+    model: { name: state === 'before' ? `${name}-before` : name, revision },
+    results: evaluation.results,
+  });
+  await writeFileAtomic(keptPath(paths, state), JSON.stringify(evaluation.results, plainArrays));
+}
+
+/** The table at the end of a run: baselines, the model before and at its best, and by how much it became better. */
+export async function runReport(config: RunConfig, paths: RunPaths): Promise<string> {
+  const rows: ReportRow[] = [];
+  for (const baseline of baselines)
+    rows.push({
+      name: baselineNames[baseline],
+      results: await evaluateBaseline(baseline, selection(config)),
+    });
+  const before = await keptRow(paths, 'before', 'before training');
+  const best = await keptRow(paths, 'best', 'best');
+  if (before !== undefined) rows.push(before);
+  if (best !== undefined) rows.push(best);
+  const table = resultTable(rows);
+  return before === undefined || best === undefined ? table : `${table}\n${comparisonLine(best, before)}`;
+}
+
+function selection(config: RunConfig) {
+  const { tasks, split, folder, protocol, everyNthRow } = config.evaluate;
+  return { tasks, split, folder, protocol, everyNthRow };
+}
+
+async function keptRow(paths: RunPaths, state: EvaluatedState, name: string): Promise<ReportRow | undefined> {
+  const text = await readFile(keptPath(paths, state), 'utf8').catch(() => undefined);
+  if (text === undefined) return undefined;
+  const results = (JSON.parse(text) as EvalResult[]).map((result) => {
+    const scored = {
+      ...result.scored,
+      gold: Float64Array.from(result.scored.gold),
+      similarity: Float64Array.from(result.scored.similarity),
+    };
+    const interval = bootstrapInterval([scored], { resamples: 1000, seed: 0 });
+    return { ...result, scored, ...(interval === undefined ? {} : { interval }) };
+  });
+  return { name, results };
+}
+
+function keptPath(paths: RunPaths, state: EvaluatedState): string {
+  return join(paths.results, `${state}.json`);
+}
+
+function plainArrays(_key: string, value: unknown): unknown {
+  return value instanceof Float64Array ? [...value] : value;
+}

@@ -1,0 +1,41 @@
+import { contaminationTest } from '../data/decontaminate.js';
+import {
+  documentLines,
+  readTexts,
+  sourceRecords,
+  textSources,
+  type ReadTexts,
+  type SourceRecord,
+} from '../data/texts.js';
+import { taskTexts } from '../evaluation/sts.js';
+import type { RunConfig } from './schema.js';
+
+/** The training texts of a run, without the texts of its evaluation sets. */
+export interface TrainingTexts extends ReadTexts {
+  readonly sources: readonly SourceRecord[];
+  /** The same sources line by line, an empty line after each document: for stages that train on `chunks`. */
+  documents(): AsyncIterable<string>;
+}
+
+/** @throws UserError where a file is missing or no text is left. */
+export async function loadTrainingTexts(
+  config: Pick<RunConfig, 'data' | 'evaluate' | 'train'>,
+): Promise<TrainingTexts> {
+  const { train, decontaminate, minWords, minCharacters, maxTexts, seed } = config.data;
+  const sources = await textSources(train);
+  const exclude = contaminationTest(
+    decontaminate.length === 0 ? [] : await taskTexts(decontaminate, config.evaluate.folder),
+  );
+  const texts = await readTexts(sources, {
+    minWords,
+    minCharacters,
+    ...(maxTexts === undefined ? {} : { maxTexts }),
+    seed: seed ?? config.train.seed,
+    exclude,
+  });
+  return {
+    ...texts,
+    sources: await sourceRecords(sources),
+    documents: () => documentLines(sources, exclude),
+  };
+}
