@@ -97,6 +97,8 @@ const TILE_TOKENS = 512;
  */
 export class DecoderRunner {
   private readonly prelude: CompiledFunction;
+  /** The block alone, for passes that keep nothing. */
+  private readonly inference: CompiledFunction;
   private readonly block: CompiledGradient;
   /** The first adapted block has no use for the gradient of its input. */
   private readonly firstBlock: CompiledGradient;
@@ -152,19 +154,19 @@ export class DecoderRunner {
     for (const tile of tilesOf(batches, tileTokens)) states.push(await this.begin(tile));
     for (let layer = 0; layer < layers; layer++) {
       const params = this.layerWeights(layer);
-      const program = this.program(layer);
       for (const state of states) {
         const x = state.inputs[state.inputs.length - 1] as HostTensor;
         const masks = this.dropoutMasks(state.tile, layer, options.dropout);
-        const { output, saved } = await program.forward(this.blockInputs(state, layer, { x, params, masks }));
-        pool.release(...Object.values(masks));
+        const inputs = this.blockInputs(state, layer, { x, params, masks });
         if (options.keep) {
+          const { output, saved } = await this.program(layer).forward(inputs);
           state.inputs.push(output);
           state.saved.push(saved);
         } else {
-          pool.release(x, ...Object.values(saved));
-          state.inputs = [output];
+          state.inputs = [(await this.inference.run(inputs))['output'] as HostTensor];
+          pool.release(x);
         }
+        pool.release(...Object.values(masks));
       }
     }
     const tiles = states.map((state) => ({
@@ -228,6 +230,7 @@ export class DecoderRunner {
 
   async dispose(): Promise<void> {
     await this.prelude.release();
+    await this.inference.release();
     await this.block.release();
     if (this.firstBlock !== this.block) await this.firstBlock.release();
   }

@@ -1,0 +1,175 @@
+import { compile, type CompiledFunction, type HostTensors } from '../compiler/compile.js';
+import { TensorPool } from '../compiler/pool.js';
+import { floatTensor, type HostTensor } from '../compiler/program.js';
+import type { TokenizedText } from '../data/batch.js';
+import { packTexts } from '../data/packing.js';
+import { createTokenizer } from '../data/tokenizer.js';
+import { FINAL_NORM } from '../models/llama.js';
+import { DecoderRunner } from '../models/runner.js';
+import { blocksOf, recipePreparer, type EmbeddingModel } from './embedding-model.js';
+import { membershipOf, poolingFunction, scatterTexts } from './pooled-texts.js';
+import { createPooling } from './registry.js';
+
+/** Tokens that go through the decoder together: enough for full rows, few enough for little memory. */
+const GROUP_TOKENS = 4096;
+
+/** Embeddings [rows, dimensions], row-major, L2-normalised where asked. */
+export interface Embeddings {
+  readonly rows: number;
+  readonly dimensions: number;
+  readonly data: Float32Array;
+}
+
+export interface PackedEncoderOptions {
+  readonly runner: DecoderRunner;
+  readonly model: Pick<EmbeddingModel, 'decoder' | 'recipe'>;
+  /** Parameters of the pooling as tensors. */
+  readonly poolingTensors: HostTensors;
+  readonly pool: TensorPool;
+  readonly threads?: number;
+}
+
+/** Embeds tokenised texts in packed rows: no padding is multiplied. The runner may be one that is being trained. */
+export class PackedEncoder {
+  private readonly pooled: CompiledFunction;
+  private readonly blocks: number;
+  private readonly normed: boolean;
+
+  constructor(private readonly options: PackedEncoderOptions) {
+    const { decoder, recipe } = options.model;
+    const { blocks, normed } = blocksOf(recipe.pooling.layer, decoder.config.num_hidden_layers);
+    this.blocks = blocks;
+    this.normed = normed;
+    const pooling = createPooling(recipe.pooling, decoder.config.hidden_size);
+    const fn = poolingFunction(pooling, { config: decoder.config, normed });
+    this.pooled = compile((inputs) => ({ embedding: fn(inputs) }), {
+      name: 'pooling',
+      pool: options.pool,
+      ...(options.threads === undefined ? {} : { threads: options.threads }),
+    });
+  }
+
+  /** Embeddings in the order of `texts`, not normalised. `onGroup` hears how many texts are done. */
+  async encode(texts: readonly TokenizedText[], onGroup?: (done: number) => void): Promise<Embeddings> {
+    const { runner, pool, poolingTensors, model } = this.options;
+    const width = model.decoder.config.hidden_size;
+    const data = new Float32Array(texts.length * width);
+    let done = 0;
+    for (const group of groupsOf(texts)) {
+      const batches = packTexts(
+        group.map((index) => texts[index] as TokenizedText),
+        { maxTokens: model.recipe.maxTokens },
+      );
+      const rows = new Float32Array(group.length * width);
+      const pass = await runner.forward(batches, { keep: false, layers: this.blocks });
+      for (const { tile, hidden } of pass.tiles) {
+        const normInputs = this.normed ? { [FINAL_NORM]: runner.weight(FINAL_NORM) } : {};
+        const { embedding } = await this.pooled.run({
+          hidden,
+          membership: membershipOf(tile),
+          ...normInputs,
+          ...poolingTensors,
+        });
+        scatterTexts(tile, embedding as HostTensor, rows);
+        pool.release(embedding as HostTensor);
+      }
+      runner.release(pass);
+      for (const [position, index] of group.entries())
+        data.set(rows.subarray(position * width, (position + 1) * width), index * width);
+      done += group.length;
+      onGroup?.(done);
+    }
+    return { rows: texts.length, dimensions: width, data };
+  }
+
+  async dispose(): Promise<void> {
+    await this.pooled.release();
+  }
+}
+
+/** Texts of like length together, each group about `GROUP_TOKENS` tokens. */
+function groupsOf(texts: readonly TokenizedText[]): number[][] {
+  const order = texts
+    .map((_, index) => index)
+    .sort((a, b) => lengthOf(texts, b) - lengthOf(texts, a) || a - b);
+  const groups: number[][] = [];
+  let group: number[] = [];
+  let tokens = 0;
+  for (const index of order) {
+    group.push(index);
+    tokens += lengthOf(texts, index);
+    if (tokens < GROUP_TOKENS) continue;
+    groups.push(group);
+    group = [];
+    tokens = 0;
+  }
+  if (group.length > 0) groups.push(group);
+  return groups;
+}
+
+function lengthOf(texts: readonly TokenizedText[], index: number): number {
+  return (texts[index] as TokenizedText).ids.length;
+}
+
+/** Divides every row by its Euclidean norm, in place. */
+export function normaliseRows({ rows, dimensions, data }: Embeddings): void {
+  for (let row = 0; row < rows; row++) {
+    const values = data.subarray(row * dimensions, (row + 1) * dimensions);
+    let sum = 0;
+    for (const value of values) sum += value * value;
+    const inverse = 1 / Math.max(Math.sqrt(sum), 1e-12);
+    for (let i = 0; i < dimensions; i++) values[i] = (values[i] as number) * inverse;
+  }
+}
+
+/** An embedding model that is ready to embed texts. */
+export interface ModelEncoder {
+  /** Embeddings [N, E], L2-normalised unless asked otherwise. `where` names a text in errors. */
+  encode(texts: readonly string[], options?: EncodeOptions): Promise<Embeddings>;
+  dispose(): Promise<void>;
+}
+
+export interface EncodeOptions {
+  readonly normalise?: boolean;
+  readonly where?: (index: number) => string;
+  readonly onProgress?: (done: number) => void;
+}
+
+/** Sets a model up for inference in packed rows. */
+export function createModelEncoder(
+  model: EmbeddingModel,
+  options: { readonly threads?: number } = {},
+): ModelEncoder {
+  const pool = new TensorPool();
+  const runner = new DecoderRunner({
+    decoder: model.decoder,
+    attention: model.recipe.attention,
+    pool,
+    ...options,
+  });
+  const shapes = createPooling(model.recipe.pooling, model.decoder.config.hidden_size).parameterShapes;
+  const poolingTensors = Object.fromEntries(
+    [...model.poolingParameters].map(([name, data]) => [
+      name,
+      floatTensor(data, shapes?.get(name) ?? [data.length]),
+    ]),
+  );
+  const encoder = new PackedEncoder({ runner, model, poolingTensors, pool, ...options });
+  const tokenizer = createTokenizer(model.decoder.tokenizer.json, model.decoder.tokenizer.config);
+  const prepare = recipePreparer(model.recipe, tokenizer);
+  return {
+    encode: async (texts, { normalise = true, where, onProgress } = {}) => {
+      const embeddings = await encoder.encode(
+        texts.map((text, index) => prepare(text, where?.(index))),
+        onProgress,
+      );
+      if (normalise) normaliseRows(embeddings);
+      return embeddings;
+    },
+    dispose: async () => {
+      await encoder.dispose();
+      await runner.dispose();
+      pool.clear();
+    },
+  };
+}

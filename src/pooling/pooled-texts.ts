@@ -1,0 +1,58 @@
+import type { Tensor } from '@tensorflow/tfjs';
+import { floats, floatTensor, type HostTensor } from '../compiler/program.js';
+import type { Tensors } from '../compiler/trace.js';
+import type { DecoderConfig } from '../models/decoder-config.js';
+import { finalNorm, FINAL_NORM } from '../models/llama.js';
+import type { Tile } from '../models/tiles.js';
+import type { Pooling } from './pooling.js';
+import { poolPacked } from './registry.js';
+
+/** Fewer texts than this are filled up with blank ones, and more to the next power of two: few shapes. */
+const FEWEST_TEXTS = 8;
+
+/** membership [N, L] of a tile for `poolPacked`: 1 where place l holds a pooled token of text n. N is rounded up by blank texts. */
+export function membershipOf(tile: Tile): HostTensor {
+  const places = tile.rows * tile.tokensPerRow;
+  const count = Math.max(FEWEST_TEXTS, 2 ** Math.ceil(Math.log2(Math.max(1, tile.texts.length))));
+  const data = new Float32Array(count * places);
+  for (const [n, { row, start, length }] of tile.texts.entries()) {
+    const first = row * tile.tokensPerRow + start;
+    for (let place = first; place < first + length; place++)
+      data[n * places + place] = tile.poolMask[place] as number;
+  }
+  return floatTensor(data, [count, places]);
+}
+
+/** The traced function from a tile's hidden states to its embeddings [N, E], not normalised. */
+export function poolingFunction(
+  pooling: Pooling,
+  options: { readonly config: DecoderConfig; readonly normed: boolean },
+): (inputs: Tensors) => Tensor {
+  return (inputs) => {
+    const { hidden, membership, ...params } = inputs as { hidden: Tensor; membership: Tensor } & Record<
+      string,
+      Tensor
+    >;
+    const [rows, tokens, width] = hidden.shape as [number, number, number];
+    const states = options.normed
+      ? finalNorm({ [FINAL_NORM]: params[FINAL_NORM] as Tensor }, hidden, options.config)
+      : hidden;
+    return poolPacked(pooling, params, { hidden: states.reshape([rows * tokens, width]), membership });
+  };
+}
+
+/** Copies a tile's embeddings [N, E] to their texts' rows in `data` [all texts, E]. */
+export function scatterTexts(tile: Tile, embeddings: HostTensor, data: Float32Array): void {
+  const width = embeddings.dims[1] as number;
+  const values = floats(embeddings);
+  for (const [n, { index }] of tile.texts.entries())
+    data.set(values.subarray(n * width, (n + 1) * width), index * width);
+}
+
+/** The reverse of `scatterTexts`: a tile's rows of a gradient [all texts, E], zero for blank texts. */
+export function gatherTexts(tile: Tile, data: Float32Array, target: HostTensor): void {
+  const width = target.dims[1] as number;
+  const values = floats(target).fill(0);
+  for (const [n, { index }] of tile.texts.entries())
+    values.set(data.subarray(index * width, (index + 1) * width), n * width);
+}
