@@ -124,6 +124,7 @@ export class DecoderRunner {
     const gradient = { ...runtime, policy: options.policy ?? 'blockInputs' };
     const fn = (inputs: Tensors): Tensor => this.blockFunction(inputs);
     this.block = compileGradient(fn, { ...gradient, name: 'block', wrt: ['x', ...this.localTrainable] });
+    this.inference = compile((inputs) => ({ output: fn(inputs) }), { ...runtime, name: 'block' });
     this.firstBlock =
       this.trainsEmbedding || this.localTrainable.length === 0
         ? this.block
