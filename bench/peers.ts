@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { assertNever, userError } from '../src/shared/errors.js';
-import { packageRoot } from '../src/shared/package-root.js';
+import { packageFolder } from '../src/shared/package.js';
 import type { Job, PeerName } from './jobs.js';
 import { nodeCommand, runSide, type SideCommand, type SideOutcome } from './processes.js';
 
@@ -102,7 +102,7 @@ function pythonSide(
 }
 
 function peerScript(name: string): string {
-  return join(packageRoot(), 'bench', 'peers', name);
+  return join(packageFolder, 'bench', 'peers', name);
 }
 
 /** The job's model as a Hugging Face folder, converted once and kept; `-444` beside it is for llm2vec. */

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { gradedPairsTsv, wordNetSts } from '../src/data/wordnet-sts.js';
 import { readTagCounts, readWordNet } from '../src/data/wordnet.js';
 import { writeFileAtomic } from '../src/shared/files.js';
-import { assetPath } from '../src/shared/package-root.js';
+import { assetPath } from '../src/shared/package.js';
 
 const folder = process.argv[2] ?? assetPath('wordnet-sts');
 const [synsets, tagCounts] = await Promise.all([readWordNet(), readTagCounts()]);

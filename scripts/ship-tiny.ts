@@ -1,7 +1,7 @@
 /** Copies a trained decoder into assets/tiny in float16: `npx tsx scripts/ship-tiny.ts runs/pretrain-tiny/last [folder]`. */
 import { openDecoder } from '../src/models/weights/index.js';
 import { writeDecoder } from '../src/models/write-decoder.js';
-import { assetPath } from '../src/shared/package-root.js';
+import { assetPath } from '../src/shared/package.js';
 
 const [from, to = assetPath('tiny')] = process.argv.slice(2);
 if (from === undefined) {

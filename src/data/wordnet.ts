@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { assetPath } from '../shared/package-root.js';
+import { assetPath } from '../shared/package.js';
 import { userError } from '../shared/errors.js';
 import { exists } from '../shared/files.js';
 

@@ -9,7 +9,7 @@ import {
   synsetTexts,
   type Synset,
 } from '../../src/data/wordnet.js';
-import { assetPath } from '../../src/shared/package-root.js';
+import { assetPath } from '../../src/shared/package.js';
 
 function noun(id: string, ...hypernyms: string[]): Synset {
   return {
