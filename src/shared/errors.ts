@@ -63,3 +63,29 @@ function editDistance(a: string, b: string): number {
   }
   return previous[b.length] ?? 0;
 }
+
+const systemReasons: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EPERM: 'not permitted',
+  EROFS: 'the file system is read-only',
+  ENOSPC: 'no space is left',
+  EDQUOT: 'the disk quota is used up',
+  ENOENT: 'no such file or folder',
+  ENOTDIR: 'a part of the path is not a folder',
+  EISDIR: 'it is a folder',
+  ENAMETOOLONG: 'the name is too long',
+  EMFILE: 'too many files are open',
+};
+
+/** What the system refused, as a sentence; undefined for errors of other kinds. */
+export function describeSystemError(error: unknown): string | undefined {
+  const { code, path, syscall } = error as {
+    readonly code?: string;
+    readonly path?: string;
+    readonly syscall?: string;
+  };
+  const reason = code === undefined || syscall === undefined ? undefined : systemReasons[code];
+  return reason === undefined
+    ? undefined
+    : `${path === undefined ? '' : `${path}: `}cannot ${syscall ?? 'go on'}: ${reason}`;
+}

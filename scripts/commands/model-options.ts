@@ -1,0 +1,79 @@
+import type { Argv, InferredOptionTypes, Options } from 'yargs';
+import type { ModelOptions } from '../../src/recipes/open-model.js';
+import { userError } from '../../src/shared/errors.js';
+
+/** Options of all commands that open a model. What is left out is the model's own. */
+const options = {
+  model: {
+    type: 'string',
+    demandOption: true,
+    requiresArg: true,
+    describe:
+      'best/ or last/ of a run, an embedder folder, or a decoder: a folder, a .gguf file, or embedded',
+  },
+  attention: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'causal, bidirectional, or the number of last layers that are bidirectional',
+  },
+  window: {
+    choices: ['keep', 'drop'] as const,
+    requiresArg: true,
+    describe: 'sliding windows of the decoder',
+  },
+  pooling: {
+    choices: ['first', 'mean', 'weightedMean', 'last', 'eos'] as const,
+    requiresArg: true,
+    describe: 'how hidden states become one vector',
+  },
+  layer: { type: 'number', requiresArg: true, describe: 'which hidden state is pooled; -1: the last' },
+  prompt: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'a preset such as prompt-eol, or a frame with {text} in it',
+  },
+  'max-tokens': { type: 'number', requiresArg: true, describe: 'longer texts are cut' },
+  threads: { type: 'number', requiresArg: true, describe: 'CPU threads' },
+} as const satisfies Record<string, Options>;
+
+type ModelArguments = InferredOptionTypes<typeof options>;
+
+export function withModelOptions<T>(yargs: Argv<T>): Argv<T & ModelArguments> {
+  return yargs.options(options) as Argv<T & ModelArguments>;
+}
+
+/** The options of a command line as `openModel` takes them. @throws UserError */
+export function modelOptions(argv: ModelArguments): ModelOptions {
+  const attention = parseAttention(argv.attention);
+  const layer = whole(argv.layer, '--layer', -Infinity);
+  const maxTokens = whole(argv['max-tokens'], '--max-tokens', 2);
+  const threads = whole(argv.threads, '--threads', 1);
+  return {
+    model: argv.model,
+    ...(attention === undefined ? {} : { attention }),
+    ...(argv.window === undefined ? {} : { window: argv.window }),
+    ...(argv.pooling === undefined ? {} : { pooling: argv.pooling }),
+    ...(layer === undefined ? {} : { layer }),
+    ...(argv.prompt === undefined ? {} : { prompt: argv.prompt }),
+    ...(maxTokens === undefined ? {} : { maxTokens }),
+    ...(threads === undefined ? {} : { threads }),
+  };
+}
+
+function parseAttention(text: string | undefined): ModelOptions['attention'] {
+  if (text === undefined || text === 'causal' || text === 'bidirectional') return text;
+  if (/^[1-9]\d*$/.test(text)) return { lastLayers: Number(text) };
+  throw userError({
+    what: 'unknown attention',
+    where: '--attention',
+    got: text,
+    expected: 'causal, bidirectional or a number of last layers',
+  });
+}
+
+/** @throws UserError where a number is not whole or too small. */
+export function whole(value: number | undefined, where: string, least: number): number | undefined {
+  if (value === undefined || (Number.isSafeInteger(value) && value >= least)) return value;
+  const expected = least === -Infinity ? 'a whole number' : `a whole number of at least ${least}`;
+  throw userError({ what: 'not a number that can be used', where, got: String(value), expected });
+}
