@@ -54,14 +54,13 @@ async function startRun({ config: path, overrides, overwrite, dryRun }: StartOpt
   const { loadConfig } = await import('../../src/config/load.js');
   const { runSchema } = await import('../../src/recipes/schema.js');
   const { config } = await loadConfig(path, overrides, runSchema);
-  const { openTrainingParts: openParts } = await import('../../src/recipes/open-training-parts.js');
   if (dryRun) {
     const { describeRun } = await import('../../src/recipes/dry-run.js');
-    process.stdout.write(`${await describeRun(config, openParts)}\n`);
+    process.stdout.write(`${await describeRun(config)}\n`);
     return;
   }
   const { train } = await import('../../src/recipes/train.js');
-  await untilInterrupted((signal) => train(config, { overwrite, signal, openParts }));
+  await untilInterrupted((signal) => train(config, { overwrite, signal }));
 }
 
 async function resumeRun(folder: string, overrides: readonly string[]): Promise<void> {
@@ -73,8 +72,7 @@ async function resumeRun(folder: string, overrides: readonly string[]): Promise<
       expected: 'no overrides',
     });
   const { resume } = await import('../../src/recipes/train.js');
-  const { openTrainingParts: openParts } = await import('../../src/recipes/open-training-parts.js');
-  await untilInterrupted((signal) => resume(folder, { signal, openParts }));
+  await untilInterrupted((signal) => resume(folder, { signal }));
 }
 
 /** Ctrl-C ends the run after the step under way, with a checkpoint; a second one, later, ends it at once. */

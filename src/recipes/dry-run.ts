@@ -1,10 +1,14 @@
 import { loadTasks } from '../evaluation/sts.js';
 import type { StageDescription } from '../training/stage-runner.js';
 import type { RunConfig } from './schema.js';
+import { openTrainingParts } from './open-training-parts.js';
 import type { OpenTrainingParts } from './training-parts.js';
 
 /** What a run would do, without a step: parameter counts, trainable share, memory estimate, first batch decoded. Writes nothing. */
-export async function describeRun(config: RunConfig, openParts: OpenTrainingParts): Promise<string> {
+export async function describeRun(
+  config: RunConfig,
+  openParts: OpenTrainingParts = openTrainingParts,
+): Promise<string> {
   await loadTasks(config.evaluate);
   const parts = await openParts(config);
   try {

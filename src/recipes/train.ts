@@ -17,6 +17,7 @@ import {
 import { newRunRecord, readRunRecord, writeRunRecord, type RunRecord } from './run-record.js';
 import { runStages } from './run-stages.js';
 import type { RunConfig } from './schema.js';
+import { openTrainingParts } from './open-training-parts.js';
 import type { OpenTrainingParts, TrainingParts } from './training-parts.js';
 
 export interface TrainOptions {
@@ -26,8 +27,8 @@ export interface TrainOptions {
   readonly signal?: AbortSignal;
   /** Default: a live line on standard error where that is a terminal, log lines where not. */
   readonly progress?: Progress;
-  /** Default: the compiled engine. */
-  readonly openParts: OpenTrainingParts;
+  /** What the run is composed of. Default: the compiled engine's parts. */
+  readonly openParts?: OpenTrainingParts;
 }
 
 export interface TrainResult {
@@ -44,7 +45,7 @@ export interface TrainResult {
  * Runs a configuration from its beginning: stages, evaluations from step 0 on, best/, last/, results/, embedder/.
  * @throws UserError before anything is written where model, data or evaluation sets cannot be used or the run folder exists.
  */
-export async function train(config: RunConfig, options: TrainOptions): Promise<TrainResult> {
+export async function train(config: RunConfig, options: TrainOptions = {}): Promise<TrainResult> {
   await checkNewRunFolder(config.output, options.overwrite === true);
   return withParts(config, options, async (parts) => {
     const [name, stage] = Object.entries(config.stages)[0] ?? [];
@@ -63,7 +64,7 @@ export async function train(config: RunConfig, options: TrainOptions): Promise<T
  * Goes on with a run that was stopped, from its last checkpoint, with the configuration that it was started with:
  * the final weights are those of the undisturbed run, bit for bit.
  */
-export async function resume(folder: string, options: TrainOptions): Promise<TrainResult> {
+export async function resume(folder: string, options: TrainOptions = {}): Promise<TrainResult> {
   const progress = options.progress ?? defaultProgress(10);
   const { run, config } = await resumeRunFolder(folder);
   try {
@@ -99,7 +100,7 @@ async function withParts(
   use: (parts: TrainingParts) => Promise<TrainResult>,
 ): Promise<TrainResult> {
   await loadTasks(config.evaluate);
-  const parts = await options.openParts(config);
+  const parts = await (options.openParts ?? openTrainingParts)(config);
   try {
     return await use(parts);
   } finally {

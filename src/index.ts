@@ -1,0 +1,19 @@
+/** Turn a decoder-only language model into a text-embedding model: what the commands do, as functions. */
+export { loadConfig, parseConfig, type LoadedConfig } from './config/load.js';
+export { promptPresets, type PromptPreset } from './data/prompt-presets.js';
+export type { EmbeddingMatrix, Encode } from './evaluation/encoder.js';
+export type { EvalResult } from './evaluation/evaluate.js';
+export { comparisonLine, resultTable, type ReportRow } from './evaluation/report.js';
+export { embed, type EmbedOptions } from './recipes/embed.js';
+export { evaluate, type EvaluateModelOptions, type EvaluationReport } from './recipes/evaluate.js';
+export { exportEmbedder, type ExportEmbedderOptions } from './recipes/export.js';
+export { openModel, type ModelOptions, type OpenModel } from './recipes/open-model.js';
+export { runSchema, type RunConfig } from './recipes/schema.js';
+export { resume, train, type TrainOptions, type TrainResult } from './recipes/train.js';
+export { UserError } from './shared/errors.js';
+export {
+  createProgress,
+  type Progress,
+  type ProgressOptions,
+  type ProgressUpdate,
+} from './shared/progress.js';
