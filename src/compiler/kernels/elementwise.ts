@@ -1,7 +1,9 @@
 import { backend_util } from '@tensorflow/tfjs';
 import type { TensorInfo } from '@tensorflow/tfjs';
+import { internalError } from '../../shared/errors.js';
 import { elementType, type RecordKernel, type Recorder } from '../recorder.js';
 import { attributeNumber, attributeString, input, sameShape } from './access.js';
+import { castTo } from './cast.js';
 
 /** One ONNX operator on one tensor. */
 function unary(op: string): RecordKernel {
@@ -110,14 +112,11 @@ const clip: RecordKernel = (recorder, inputs, attributes) => {
   return recorder.emit('Clip', [x, low, high], { shape: x.shape, type });
 };
 
-/** ONNX's type numbers for Cast. */
-const CAST_TO = { float32: 1, int32: 6, bool: 9 } as const;
-
 const cast: RecordKernel = (recorder, inputs, attributes) => {
   const x = input(inputs, 'x');
   const type = elementType(attributeString(attributes, 'dtype') as 'float32');
   if (type === x.dtype) return recorder.emit('Identity', [x], { shape: x.shape, type });
-  return recorder.emit('Cast', [x], { shape: x.shape, type }, { to: { kind: 'int', value: CAST_TO[type] } });
+  return castTo(recorder, x, type);
 };
 
 const select: RecordKernel = (recorder, inputs) => {
@@ -128,20 +127,17 @@ const select: RecordKernel = (recorder, inputs) => {
     const uniform = recorder.uniformValue(x);
     return uniform === undefined ? x : recorder.scalar(uniform, elementType(x.dtype));
   };
-  // tfjs lets a condition of rank 1 choose whole rows.
-  const rows = condition.shape.length === 1 && t.shape.length > 1;
-  const shaped = rows
-    ? recorder.emit(
-        'Reshape',
-        [condition, recorder.reshapeTarget([...condition.shape, ...t.shape.slice(1).map(() => 1)])],
-        {
-          shape: [...condition.shape, ...t.shape.slice(1).map(() => 1)],
-          type: 'bool',
-        },
-      )
-    : condition;
-  const full = sameShape(shaped.shape, t.shape);
-  return recorder.emit('Where', [shaped, full ? scalarOr(t) : t, full ? scalarOr(e) : e], {
+  // tf.where broadcasts its operands before it calls the kernel.
+  if (!sameShape(condition.shape, t.shape))
+    throw internalError('select with a condition of another shape cannot be traced');
+  // ONNX Runtime has no Where for booleans.
+  if (t.dtype === 'bool') {
+    const output = { shape: t.shape, type: 'bool' } as const;
+    const chosen = recorder.node('And', [condition, t], output);
+    const not = recorder.node('Not', [condition], output);
+    return recorder.emit('Or', [chosen, recorder.node('And', [not, e], output)], output);
+  }
+  return recorder.emit('Where', [condition, scalarOr(t), scalarOr(e)], {
     shape: t.shape,
     type: elementType(t.dtype),
   });

@@ -78,19 +78,26 @@ const scatterNd: RecordKernel = (recorder, inputs, attributes) => {
   );
 };
 
+/** Not ONNX's OneHot: that counts negative indices from the end (tfjs: no place is on) and takes no scalar. */
 const oneHot: RecordKernel = (recorder, inputs, attributes) => {
   const indices = input(inputs, 'indices');
   const depth = attributeNumber(attributes, 'depth');
   const type = elementType((attributes['dtype'] as 'float32' | undefined) ?? 'float32');
-  const values = ['offValue', 'onValue'].map((key, index) => attributeNumber(attributes, key, index));
-  const data = type === 'float32' ? Float32Array.from(values) : Int32Array.from(values);
-  const pair = recorder.constant(data, [2], type);
-  return recorder.emit(
-    'OneHot',
-    [indices, recorder.scalar(depth, 'int32'), pair],
-    { shape: [...indices.shape, depth], type },
-    { axis: { kind: 'int', value: -1 } },
+  const column = [...indices.shape, 1];
+  const shape = [...indices.shape, depth];
+  const places = recorder.constant(
+    Int32Array.from({ length: depth }, (_, place) => place),
+    [depth],
+    'int32',
   );
+  const compared = recorder.node('Reshape', [indices, recorder.reshapeTarget(column)], {
+    shape: column,
+    type: 'int32',
+  });
+  const on = recorder.node('Equal', [compared, places], { shape, type: 'bool' });
+  const value = (key: string, fallback: number): string =>
+    recorder.scalar(attributeNumber(attributes, key, fallback), type);
+  return recorder.emit('Where', [on, value('onValue', 1), value('offValue', 0)], { shape, type });
 };
 
 export const gatherKernels: Readonly<Record<string, RecordKernel>> = {

@@ -1,6 +1,6 @@
 import { broadcast_util } from '@tensorflow/tfjs';
 import type { TensorInfo } from '@tensorflow/tfjs';
-import type { RecordKernel, Recorder } from '../recorder.js';
+import { elementType, type RecordKernel, type Recorder } from '../recorder.js';
 import { input } from './access.js';
 
 export interface MatMulOptions {
@@ -20,7 +20,7 @@ function transposed(recorder: Recorder, x: TensorInfo): TensorInfo {
   return recorder.emit(
     'Transpose',
     [x],
-    { shape: swapped(x.shape), type: 'float32' },
+    { shape: swapped(x.shape), type: elementType(x.dtype) },
     { perm: { kind: 'ints', value: perm } },
   );
 }
@@ -34,14 +34,14 @@ export function recordMatMul(
   const right = options.transposeB ? swapped(b.shape) : b.shape;
   const batch = broadcast_util.assertAndGetBroadcastShape(left.slice(0, -2), right.slice(0, -2));
   const shape = [...batch, left[left.length - 2] as number, right[right.length - 1] as number];
-  if (!options.transposeA && !options.transposeB)
-    return recorder.emit('MatMul', [a, b], { shape, type: 'float32' });
-  if (recorder.options.contrib) {
+  const type = elementType(a.dtype);
+  if (!options.transposeA && !options.transposeB) return recorder.emit('MatMul', [a, b], { shape, type });
+  if (recorder.options.contrib && type === 'float32') {
     // Reads the operand transposed while packing it for the product: no copy.
     return recorder.emit(
       'FusedMatMul',
       [a, b],
-      { shape, type: 'float32' },
+      { shape, type },
       {
         transA: { kind: 'int', value: options.transposeA ? 1 : 0 },
         transB: { kind: 'int', value: options.transposeB ? 1 : 0 },
@@ -52,7 +52,7 @@ export function recordMatMul(
   return recorder.emit(
     'MatMul',
     [options.transposeA ? transposed(recorder, a) : a, options.transposeB ? transposed(recorder, b) : b],
-    { shape, type: 'float32' },
+    { shape, type },
   );
 }
 

@@ -1,5 +1,6 @@
 import { backend_util, util } from '@tensorflow/tfjs';
 import { elementType, type RecordKernel } from '../recorder.js';
+import { castTo } from './cast.js';
 import { attributeNumber, attributeNumbers, input } from './access.js';
 
 function reduction(op: string, axisKey = 'axis'): RecordKernel {
@@ -11,21 +12,24 @@ function reduction(op: string, axisKey = 'axis'): RecordKernel {
     const [reduced] = backend_util.computeOutAndReduceShapes(x.shape, axes);
     const shape = keepDims ? backend_util.expandShapeToKeepDim(reduced, axes) : reduced;
     const boolean = x.dtype === 'bool';
-    // ONNX reduces numbers only: All and Any run on int32.
+    const logical = boolean && (op === 'ReduceMin' || op === 'ReduceMax');
+    // ONNX reduces numbers only: All and Any run on int32. A mean of whole numbers is not whole.
     const source = boolean
-      ? recorder.emit('Cast', [x], { shape: x.shape, type: 'int32' }, { to: { kind: 'int', value: 6 } })
-      : x;
+      ? castTo(recorder, x, 'int32')
+      : op === 'ReduceMean'
+        ? castTo(recorder, x, 'float32')
+        : x;
     const type = elementType(source.dtype);
+    // To ONNX an empty list of axes means all of them, to tfjs none.
+    if (axes.length === 0)
+      return recorder.emit('Identity', [logical ? x : source], { shape, type: logical ? 'bool' : type });
     const result = recorder.emit(
       op,
       [source, recorder.int64s(axes)],
       { shape, type },
       { keepdims: { kind: 'int', value: keepDims ? 1 : 0 } },
     );
-    const logical = boolean && (op === 'ReduceMin' || op === 'ReduceMax');
-    return logical
-      ? recorder.emit('Cast', [result], { shape, type: 'bool' }, { to: { kind: 'int', value: 9 } })
-      : result;
+    return logical ? castTo(recorder, result, 'bool') : result;
   };
 }
 
@@ -54,16 +58,6 @@ const softmax: RecordKernel = (recorder, inputs, attributes) => {
   );
 };
 
-const logSoftmax: RecordKernel = (recorder, inputs, attributes) => {
-  const x = input(inputs, 'logits');
-  return recorder.emit(
-    'LogSoftmax',
-    [x],
-    { shape: x.shape, type: 'float32' },
-    { axis: { kind: 'int', value: attributeNumber(attributes, 'axis', -1) } },
-  );
-};
-
 const cumsum: RecordKernel = (recorder, inputs, attributes) => {
   const x = input(inputs, 'x');
   return recorder.emit(
@@ -88,6 +82,5 @@ export const reduceKernels: Readonly<Record<string, RecordKernel>> = {
   ArgMax: argument('ArgMax'),
   ArgMin: argument('ArgMin'),
   Softmax: softmax,
-  LogSoftmax: logSoftmax,
   Cumsum: cumsum,
 };

@@ -157,7 +157,8 @@ const tile: RecordKernel = (recorder, inputs, attributes) => {
 
 const reverse: RecordKernel = (recorder, inputs, attributes) => {
   const x = input(inputs, 'x');
-  const axes = util.parseAxisParam(attributeNumbers(attributes, 'dims'), x.shape);
+  const dims = attributes['dims'] as number | number[] | null | undefined;
+  const axes = util.parseAxisParam(dims ?? x.shape.map((_, axis) => axis), x.shape);
   const all = (value: number): string => recorder.int64s(axes.map(() => value));
   // From the last element down past the first: ONNX writes that end as the most negative integer.
   return recorder.emit('Slice', [x, all(-1), all(-2147483648), recorder.int64s(axes), all(-1)], {
