@@ -2,9 +2,10 @@ import { internalError } from '../shared/errors.js';
 
 /**
  * Dynamic axes. A dynamic axis is traced with a large prime as its length, so that every length in the trace factors uniquely into
- * a constant and powers of the primes: 5 * 100003 can only be "5 times the batch". No model dimension is a multiple of them.
+ * a constant and powers of the primes: 5 * 30011 can only be "5 times the batch". The primes are small enough that tfjs, which
+ * compares numbers of elements, counts attention scores [batch, heads, sequence, sequence] exactly up to 300 heads.
  */
-export const AXIS_PRIMES = [100003, 99991, 99989, 99971] as const;
+export const AXIS_PRIMES = [30011, 30013, 30029, 30047, 30059, 30071, 30089, 30091] as const;
 
 export interface DynamicAxis {
   readonly name: string;

@@ -15,6 +15,12 @@ import {
 /** Name of the tfjs backend whose kernels record ONNX nodes instead of computing. */
 export const RECORDER_BACKEND = 'lmvec-recorder';
 
+/** ONNX's number of the type. */
+const INT32 = 6;
+
+/** Values are v0, v1, ..., constants c0, c1, ... */
+const INTERNAL_NAME = /^[vc]\d+$/;
+
 /** Larger constants are kept only where their values differ; equal ones become a broadcast scalar. */
 const UNIFORM_LIMIT = 16;
 
@@ -41,6 +47,8 @@ export class Recorder {
   private readonly inputs: ValueInfo[] = [];
   private readonly scalars = new Map<string, string>();
   private readonly axisLengths = new Map<string, string>();
+  /** Shapes with dynamic axes that are already computed. */
+  private readonly shapes = new Map<string, string>();
   private counter = 0;
 
   constructor(
@@ -48,10 +56,14 @@ export class Recorder {
     readonly options: RecorderOptions,
   ) {}
 
-  input(name: string, shape: readonly number[], type: 'float32' | 'int32' | 'bool'): Tensor {
+  input(name: string, shape: readonly number[], type: ElementType): Tensor {
     this.inputs.push({ name, shape, type });
+    const value = this.backend.value({ name, shape, type, values: undefined, uniform: undefined });
+    if (INTERNAL_NAME.test(name))
+      throw internalError(`${name} is a name that a traced graph gives its own values: rename the input`);
+    if (type !== 'int64') return engine().makeTensorFromTensorInfo(value);
     return engine().makeTensorFromTensorInfo(
-      this.backend.value({ name, shape, type, values: undefined, uniform: undefined }),
+      this.emit('Cast', [value], { shape, type: 'int32' }, { to: { kind: 'int', value: INT32 } }),
     );
   }
 
@@ -90,7 +102,7 @@ export class Recorder {
         recorded.name = this.node(
           'Expand',
           [this.scalar(recorded.uniform, recorded.type), this.shape(recorded.shape)],
-          recorded,
+          { shape: recorded.shape, type: recorded.type },
         );
       } else {
         recorded.name = this.constant(recorded.values, recorded.shape, recorded.type);
@@ -111,6 +123,7 @@ export class Recorder {
   }
 
   scalar(value: number, type: ElementType): string {
+    if (type !== 'bool' && isDynamic(value, this.options.dynamicAxes)) return this.dynamicScalar(value, type);
     const key = `${type}:${Object.is(value, -0) ? '-0' : value}`;
     let name = this.scalars.get(key);
     if (name === undefined) {
@@ -118,6 +131,13 @@ export class Recorder {
       this.scalars.set(key, name);
     }
     return name;
+  }
+
+  /** The length of a dynamic axis used as a number, e.g. tf.range(0, tokens). */
+  private dynamicScalar(value: number, type: 'float32' | 'int32' | 'int64'): string {
+    const length = this.node('Reshape', [this.length(value), this.int64s([])], { shape: [], type: 'int64' });
+    const to = { float32: 1, int32: INT32, int64: 7 }[type];
+    return this.node('Cast', [length], { shape: [], type }, { to: { kind: 'int', value: to } });
   }
 
   int64s(values: readonly number[]): string {
@@ -134,13 +154,15 @@ export class Recorder {
   shape(shape: readonly number[]): string {
     const { dynamicAxes } = this.options;
     if (!shape.some((length) => isDynamic(length, dynamicAxes))) return this.int64s(shape);
-    const parts = shape.map((length) => this.length(length));
-    return this.node(
-      'Concat',
-      parts,
-      { shape: [shape.length], type: 'int64' },
-      { axis: { kind: 'int', value: 0 } },
-    );
+    const key = shape.join();
+    let name = this.shapes.get(key);
+    if (name === undefined) {
+      const parts = shape.map((length) => this.length(length));
+      const output = { shape: [shape.length], type: 'int64' } as const;
+      name = this.node('Concat', parts, output, { axis: { kind: 'int', value: 0 } });
+      this.shapes.set(key, name);
+    }
+    return name;
   }
 
   /** As `shape`, for Reshape: one dynamic length can be left to ONNX as -1. */
@@ -150,6 +172,20 @@ export class Recorder {
     if (dynamic === 1)
       return this.int64s(shape.map((length) => (isDynamic(length, dynamicAxes) ? -1 : length)));
     return this.shape(shape);
+  }
+
+  /**
+   * Refuses what would be a number without meaning at run time: places along a dynamic axis that are neither multiples of dynamic
+   * lengths nor small constants (the last but one token, a sequence and a prefix).
+   */
+  expectLengths(axis: number, places: readonly number[]): void {
+    const { dynamicAxes } = this.options;
+    if (!isDynamic(axis, dynamicAxes)) return;
+    const least = Math.min(...dynamicAxes.map(({ prime }) => prime)) / 2;
+    if (places.some((place) => place > least && !isDynamic(place, dynamicAxes)))
+      throw internalError(
+        'a dynamic axis plus or minus a constant cannot be traced: mask instead of cutting',
+      );
   }
 
   /** One length as an int64 vector of one element. */
@@ -185,6 +221,8 @@ export class Recorder {
   finish(outputs: Readonly<Record<string, Tensor>>): Graph {
     const infos = Object.entries(outputs).map(([name, tensor]) => {
       const type = elementType(tensor.dtype);
+      if (INTERNAL_NAME.test(name) || this.inputs.some((input) => input.name === name))
+        throw internalError(`the output ${name} has the name of another value of the graph: rename it`);
       // An output needs a name of its own: it may be an input or be listed twice.
       this.nodes.push({
         op: 'Identity',
@@ -251,7 +289,8 @@ export class RecorderBackend extends KernelBackend {
           ? Int32Array.from(values as Int32Array)
           : Uint8Array.from(values as Uint8Array);
     const first = numbers[0];
-    const uniform = first !== undefined && numbers.every((value) => value === first) ? first : undefined;
+    const uniform =
+      first !== undefined && numbers.every((value) => Object.is(value, first)) ? first : undefined;
     return this.value({ name: undefined, shape, type, values: numbers, uniform }).dataId;
   }
 
@@ -302,8 +341,10 @@ export class RecorderBackend extends KernelBackend {
     return false;
   }
 
+  /** Values live as long as one trace; tfjs disposes only of those that became tensors. */
   override dispose(): void {
     this.values.clear();
+    this.references.clear();
   }
 }
 
@@ -319,7 +360,7 @@ export function recorderBackend(kernels: Readonly<Record<string, RecordKernel>>)
   registerBackend(RECORDER_BACKEND, () => backend, 0);
   for (const [kernelName, kernel] of Object.entries(kernels)) {
     const kernelFunc: KernelFunc = ({ inputs, attrs }) =>
-      kernel(backend.recorder(), inputs as RecordInputs, (attrs ?? {}) as RecordAttributes);
+      kernel(backend.recorder(), inputs as RecordInputs, attrs ?? {});
     registerKernel({ kernelName, backendName: RECORDER_BACKEND, kernelFunc });
   }
   return backend;

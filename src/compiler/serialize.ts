@@ -27,19 +27,36 @@ export interface SerializeOptions {
   /** Name of an axis length where a shape holds one of these primes. */
   readonly dimensionNames?: ReadonlyMap<number, string>;
   readonly producerVersion?: string;
-  /** Weights put into the file: input name -> data. They stop being inputs. */
-  readonly weights?: ReadonlyMap<string, Constant>;
+  /** Graph inputs that the caller stores in the file itself: they are left out of the inputs. See `serializeParts`. */
+  readonly stored?: ReadonlySet<string>;
   readonly metadata?: Readonly<Record<string, string>>;
   /** Adds a first output of this name, an empty sequence: see `Program.run`. */
   readonly completion?: string;
 }
 
-/** A graph as an ONNX ModelProto. Constants are stored inside; see `weights` for parameters. */
+/** A graph as an ONNX ModelProto, constants inside. */
 export function serialize(graph: Graph, options: SerializeOptions = {}): Uint8Array {
+  const model = modelProto(graph, options);
+  return onnx.ModelProto.encode({ ...model, graph: graphProto(graph, options) }).finish();
+}
+
+/**
+ * A ModelProto without its graph, and the GraphProto alone: a writer puts them together and streams the weights' initializers
+ * behind the graph's bytes (the fields of a protobuf message may come in any order), without a copy of them in memory.
+ */
+export function serializeParts(
+  graph: Graph,
+  options: SerializeOptions,
+): { readonly model: Uint8Array; readonly graph: Uint8Array } {
+  return {
+    model: onnx.ModelProto.encode(modelProto(graph, options)).finish(),
+    graph: onnx.GraphProto.encode(graphProto(graph, options)).finish(),
+  };
+}
+
+function modelProto(graph: Graph, options: SerializeOptions): Onnx.IModelProto {
   const usesContrib = graph.nodes.some((node) => node.domain !== '');
-  const weights = options.weights ?? new Map<string, Constant>();
-  const { completion } = options;
-  const model = onnx.ModelProto.create({
+  return {
     irVersion: IR_VERSION,
     producerName: 'lmvec',
     producerVersion: options.producerVersion ?? '',
@@ -48,32 +65,37 @@ export function serialize(graph: Graph, options: SerializeOptions = {}): Uint8Ar
       ...(usesContrib ? [{ domain: 'com.microsoft', version: 1 }] : []),
     ],
     metadataProps: Object.entries(options.metadata ?? {}).map(([key, value]) => ({ key, value })),
-    graph: {
-      name: 'lmvec',
-      node: [
-        ...graph.nodes.map((node, index) => ({
-          name: `n${index}`,
-          opType: node.op,
-          domain: node.domain,
-          input: [...node.inputs],
-          output: [node.output.name],
-          attribute: Object.entries(node.attributes).map(([name, value]) => attributeProto(name, value)),
-        })),
-        ...(completion === undefined
-          ? []
-          : [{ name: completion, opType: 'SequenceEmpty', output: [completion] }]),
-      ],
-      initializer: [...graph.constants.values(), ...weights.values()].map(tensorProto),
-      input: graph.inputs
-        .filter((input) => !weights.has(input.name))
-        .map((input) => valueProto(input, options.dimensionNames)),
-      output: [
-        ...(completion === undefined ? [] : [emptySequence(completion)]),
-        ...graph.outputs.map((output) => valueProto(output, options.dimensionNames)),
-      ],
-    },
-  });
-  return onnx.ModelProto.encode(model).finish();
+  };
+}
+
+function graphProto(
+  graph: Graph,
+  { stored, completion, dimensionNames }: SerializeOptions,
+): Onnx.IGraphProto {
+  return {
+    name: 'lmvec',
+    node: [
+      ...graph.nodes.map((node, index) => ({
+        name: `n${index}`,
+        opType: node.op,
+        domain: node.domain,
+        input: [...node.inputs],
+        output: [node.output.name],
+        attribute: Object.entries(node.attributes).map(([name, value]) => attributeProto(name, value)),
+      })),
+      ...(completion === undefined
+        ? []
+        : [{ name: completion, opType: 'SequenceEmpty', output: [completion] }]),
+    ],
+    initializer: [...graph.constants.values()].map(tensorProto),
+    input: graph.inputs
+      .filter((input) => stored?.has(input.name) !== true)
+      .map((input) => valueProto(input, dimensionNames)),
+    output: [
+      ...(completion === undefined ? [] : [emptySequence(completion)]),
+      ...graph.outputs.map((output) => valueProto(output, dimensionNames)),
+    ],
+  };
 }
 
 function attributeProto(name: string, attribute: Attribute): Onnx.IAttributeProto {

@@ -11,7 +11,8 @@ export type TensorFunction = (inputs: Tensors) => Tensors;
 
 export interface InputSpec {
   readonly shape: readonly number[];
-  readonly type: 'float32' | 'int32' | 'bool';
+  /** `int64` is for exported graphs only: tfjs has no such type, so the function sees int32. */
+  readonly type: 'float32' | 'int32' | 'bool' | 'int64';
 }
 
 export interface TraceOptions {
@@ -54,6 +55,7 @@ export function trace(
   } finally {
     backend.current = undefined;
     tf.endScope();
+    backend.dispose();
     if (previous !== undefined) void tf.setBackend(previous);
   }
 }
@@ -67,13 +69,22 @@ function explain(error: unknown, name: string): unknown {
   );
 }
 
-/** Dynamic axes for `trace`: each gets a prime of its own; use `prime` as the length in the input's shape. */
+/**
+ * Dynamic axes for `trace`: each gets a prime of its own; use `prime` as the length in the input's shape.
+ *
+ * @param lengths constant lengths of the model (a vocabulary's size): no prime divides any of them
+ */
 export function dynamicAxes(
   axes: readonly { readonly name: string; readonly input: string; readonly axis: number }[],
+  lengths: Iterable<number> = [],
 ): DynamicAxis[] {
+  const constant = [...lengths];
+  const free = AXIS_PRIMES.filter((prime) =>
+    constant.every((length) => length === 0 || length % prime !== 0),
+  );
   return axes.map((axis, index) => {
-    const prime = AXIS_PRIMES[index];
-    if (prime === undefined) throw internalError(`at most ${AXIS_PRIMES.length} dynamic axes`);
+    const prime = free[index];
+    if (prime === undefined) throw internalError(`no prime is left for the dynamic axis ${axis.name}`);
     return { ...axis, prime };
   });
 }

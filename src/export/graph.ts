@@ -1,0 +1,157 @@
+import { scalar, type Tensor } from '@tensorflow/tfjs';
+import { subgraph, type Graph } from '../compiler/graph.js';
+import { dynamicAxes, trace, type InputSpec, type Tensors } from '../compiler/trace.js';
+import { attentionMask } from '../models/attention.js';
+import type { Params } from '../models/layers.js';
+import {
+  block,
+  blockPrefix,
+  blockWeightShapes,
+  embed,
+  EMBEDDING,
+  FINAL_NORM,
+  finalNorm,
+} from '../models/llama.js';
+import { rotation } from '../models/rope.js';
+import { modeOfLayer } from '../models/runner.js';
+import { blocksOf, type EmbeddingModel } from '../pooling/embedding-model.js';
+import { createPooling, normalise, poolPadded } from '../pooling/registry.js';
+import { assertNever, internalError } from '../shared/errors.js';
+import { foldTransposes } from './fold-transposes.js';
+
+/**
+ * Which tokens a graph pools. all: every real token; last: the last one; afterPrefix: those behind a prefix of a constant number of
+ * tokens; input: those that a third input, `pool_mask`, says.
+ */
+export type PooledTokens =
+  | { readonly kind: 'all' }
+  | { readonly kind: 'last' }
+  | { readonly kind: 'afterPrefix'; readonly tokens: number }
+  | { readonly kind: 'input' };
+
+/** A weight that is stored in the file. Its data is made when its turn comes. */
+export interface StoredWeight {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly data: () => Float32Array;
+}
+
+/** The whole embedder as one ONNX graph. */
+export interface EmbedderGraph {
+  readonly graph: Graph;
+  readonly weights: readonly StoredWeight[];
+  /** Names of the axes that stand in shapes as these primes. */
+  readonly dimensionNames: ReadonlyMap<number, string>;
+}
+
+/**
+ * Traces an embedding model to one graph on standard ONNX operators: `input_ids`, `attention_mask` (and `pool_mask`) int64 [batch, sequence]
+ * to `last_hidden_state` [batch, sequence, D], the states that are pooled, and `sentence_embedding` [batch, E] of unit length.
+ * Padding may be on either side: positions are counted along the mask.
+ */
+export function embedderGraph(model: EmbeddingModel, pooled: PooledTokens): EmbedderGraph {
+  const { decoder, recipe } = model;
+  const { blocks, normed } = blocksOf(recipe.pooling.layer, decoder.config.num_hidden_layers);
+  const weights = usedWeights(model, blocks, normed);
+  const axes = dynamicAxes(
+    [
+      { name: 'batch', input: 'input_ids', axis: 0 },
+      { name: 'sequence', input: 'input_ids', axis: 1 },
+    ],
+    [...weights.values()].flatMap(({ shape }) => shape),
+  );
+  const shape = axes.map((axis) => axis.prime);
+  const tokens: InputSpec = { shape, type: 'int64' };
+  const inputs: Record<string, InputSpec> = { input_ids: tokens, attention_mask: tokens };
+  if (pooled.kind === 'input') inputs['pool_mask'] = tokens;
+  for (const [name, weight] of weights) inputs[name] = { shape: weight.shape, type: 'float32' };
+  const traced = trace((tensors) => embedderFunction(model, pooled, tensors), inputs, {
+    name: 'embedder',
+    contrib: false,
+    dynamicAxes: axes,
+  });
+  const folded = foldTransposes(subgraph(traced, traced.outputs), weights);
+  return { ...folded, dimensionNames: new Map(axes.map(({ prime, name }) => [prime, name])) };
+}
+
+/** The weights that the pooled layer depends on, and the pooling's own. */
+function usedWeights(
+  { decoder, recipe, poolingParameters }: EmbeddingModel,
+  blocks: number,
+  normed: boolean,
+): Map<string, { readonly shape: readonly number[]; readonly data: Float32Array }> {
+  const used = new Map<string, { readonly shape: readonly number[]; readonly data: Float32Array }>();
+  const take = (name: string): void => {
+    const shape = decoder.shapes.get(name);
+    const data = decoder.weights.get(name);
+    if (shape === undefined || data === undefined) throw internalError(`no weight ${name}`);
+    used.set(name, { shape, data });
+  };
+  take(EMBEDDING);
+  for (let layer = 0; layer < blocks; layer++) {
+    for (const name of Object.keys(blockWeightShapes(decoder.config))) take(blockPrefix(layer) + name);
+  }
+  if (normed) take(FINAL_NORM);
+  const shapes = createPooling(recipe.pooling, decoder.config.hidden_size).parameterShapes;
+  for (const [name, shape] of shapes ?? []) {
+    const data = poolingParameters.get(name);
+    if (data === undefined) throw internalError(`no pooling parameter ${name}`);
+    used.set(name, { shape, data });
+  }
+  return used;
+}
+
+function embedderFunction(
+  { decoder, recipe }: EmbeddingModel,
+  pooled: PooledTokens,
+  tensors: Tensors,
+): Tensors {
+  const { config } = decoder;
+  const { input_ids: ids, attention_mask: mask, pool_mask: poolMask } = tensors as Record<string, Tensor>;
+  if (ids === undefined || mask === undefined) throw internalError('an embedder has two inputs');
+  const layers = config.num_hidden_layers;
+  const { blocks, normed } = blocksOf(recipe.pooling.layer, layers);
+  const positions = mask.cumsum(-1).sub(scalar(1, 'int32')).maximum(scalar(0, 'int32'));
+  const turned = rotation(positions, config.rope, config.head_dim);
+  const masks = new Map<string, Tensor>();
+  let x = embed(tensors[EMBEDDING] as Tensor, ids);
+  for (let layer = 0; layer < blocks; layer++) {
+    const mode = modeOfLayer(recipe.attention, layer, layers);
+    const additive = masks.get(mode) ?? attentionMask(mask, positions, mode === 'causal');
+    masks.set(mode, additive);
+    const params = layerParams(tensors, layer);
+    x = block(params, { x, mask: additive, rotation: turned, dropout: undefined, adapterScale: 0 }, config);
+  }
+  const hidden = normed ? finalNorm({ [FINAL_NORM]: tensors[FINAL_NORM] as Tensor }, x, config) : x;
+  const pooling = createPooling(recipe.pooling, config.hidden_size);
+  const embedding = poolPadded(pooling, tensors, { hidden, mask: pooledMask(pooled, mask, poolMask) });
+  return { last_hidden_state: hidden, sentence_embedding: normalise(embedding) };
+}
+
+function layerParams(tensors: Tensors, layer: number): Params {
+  const prefix = blockPrefix(layer);
+  return Object.fromEntries(
+    Object.entries(tensors)
+      .filter(([name]) => name.startsWith(prefix))
+      .map(([name, tensor]) => [name.slice(prefix.length), tensor]),
+  );
+}
+
+/** [batch, sequence] float32: 1 where a token is pooled. Padding never is, whatever `pool_mask` says. */
+function pooledMask(pooled: PooledTokens, mask: Tensor, poolMask: Tensor | undefined): Tensor {
+  const real = mask.cast('float32');
+  const rank = (): Tensor => real.cumsum(-1).mul(real);
+  switch (pooled.kind) {
+    case 'all':
+      return real;
+    case 'last':
+      return rank().equal(real.sum(-1, true)).cast('float32').mul(real);
+    case 'afterPrefix':
+      return rank().greater(pooled.tokens).cast('float32');
+    case 'input':
+      if (poolMask === undefined) throw internalError('the graph has no pool_mask');
+      return real.mul(poolMask.cast('float32'));
+    default:
+      return assertNever(pooled);
+  }
+}
