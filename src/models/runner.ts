@@ -183,7 +183,8 @@ export class DecoderRunner {
     const { pool } = this.options;
     const { states, dropout } = pass as KeptPass;
     const gradients = [...hiddenGradients];
-    for (let layer = this.layers - 1; layer >= 0; layer--) {
+    const depth = Math.max(0, ...states.map(({ saved }) => saved.length));
+    for (let layer = depth - 1; layer >= 0; layer--) {
       const params = this.layerWeights(layer);
       const program = this.program(layer);
       for (const [index, state] of states.entries()) {

@@ -1,0 +1,96 @@
+import { traceGradient } from '../compiler/compile.js';
+import { savedBytes, splitGraph, type SavePolicy } from '../compiler/split.js';
+import type { InputSpec } from '../compiler/trace.js';
+import type { Decoder } from '../models/decoder.js';
+import { block, blockPrefix, blockWeightShapes } from '../models/llama.js';
+import { loraShapes } from '../models/lora.js';
+import type { TuningConfig } from '../models/schema.js';
+import type { EmbeddingRecipe } from '../pooling/embedding-model.js';
+import type { StageConfig } from './schema.js';
+
+export interface MemorySizing {
+  readonly decoder: Decoder;
+  readonly tuning: TuningConfig;
+  readonly stage: StageConfig;
+  readonly recipe: EmbeddingRecipe;
+  readonly attentionDropout: number;
+}
+
+/** Node, ONNX Runtime, compiled programs and their workspace: measured, not derived. */
+const PROCESS_BYTES = 450e6;
+
+/** From the fastest to the smallest. */
+const BY_SPEED: readonly SavePolicy[] = ['all', 'matmulOutputs', 'blockInputs'];
+
+/** The fastest policy whose estimate fits the budget; the smallest where none does. */
+export function choosePolicy(sizing: MemorySizing, budget = 4e9): SavePolicy {
+  return BY_SPEED.find((policy) => memoryEstimate(sizing, policy) <= budget) ?? 'blockInputs';
+}
+
+/** Bytes that a stage is expected to take at its peak: weights, trained parameters with gradients and moments, what the passes keep, workspace. */
+export function memoryEstimate(sizing: MemorySizing, policy: SavePolicy): number {
+  const { decoder, tuning, stage } = sizing;
+  const { config } = decoder;
+  const count = (shapes: Iterable<readonly number[]>): number =>
+    [...shapes].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  const weights = count(decoder.shapes.values());
+  const trained = tuning.type === 'lora' ? count(loraShapes(config, tuning).values()) : weights;
+  const tokens = expectedTokens(stage);
+  const perToken = config.num_hidden_layers * (config.hidden_size * 4 + blockBytesPerToken(sizing, policy));
+  const logits = stage.objective === 'simcse' ? 0 : 5 * (1 << 24) * 4;
+  return (
+    PROCESS_BYTES + 4 * weights + 4 * trained * (tuning.type === 'lora' ? 4 : 3) + tokens * perToken + logits
+  );
+}
+
+/** Real sentences fill about a third of `maxTokens`; chunks fill all of it. */
+function expectedTokens(stage: StageConfig): number {
+  return stage.objective === 'simcse'
+    ? 2 * stage.batchTexts * Math.min(stage.maxTokens, 32)
+    : stage.batchTexts * stage.maxTokens;
+}
+
+/** What a policy keeps of one block for one token, from the traced graph itself. */
+function blockBytesPerToken(
+  { decoder, tuning, stage, attentionDropout }: MemorySizing,
+  policy: SavePolicy,
+): number {
+  if (policy === 'blockInputs') return 0;
+  const { config } = decoder;
+  const tokens = Math.min(128, stage.maxTokens);
+  const half = config.head_dim / 2;
+  const inputs: Record<string, InputSpec> = {
+    x: { shape: [1, tokens, config.hidden_size], type: 'float32' },
+    mask: { shape: [1, 1, tokens, tokens], type: 'float32' },
+    cos: { shape: [1, tokens, 1, half], type: 'float32' },
+    sin: { shape: [1, tokens, 1, half], type: 'float32' },
+  };
+  for (const [name, shape] of Object.entries(blockWeightShapes(config)))
+    inputs[name] = { shape, type: 'float32' };
+  const prefix = blockPrefix(0);
+  const adapters =
+    tuning.type === 'lora' ? [...loraShapes(config, tuning)].filter(([name]) => name.startsWith(prefix)) : [];
+  for (const [name, shape] of adapters) inputs[name.slice(prefix.length)] = { shape, type: 'float32' };
+  const graph = traceGradient(
+    ({ x, mask, cos, sin, ...params }) =>
+      block(
+        params,
+        { x: x!, mask: mask!, rotation: { cos: cos!, sin: sin! }, dropout: undefined, adapterScale: 1 },
+        config,
+      ),
+    inputs,
+    {
+      name: 'memory estimate',
+      wrt: [
+        'x',
+        ...(tuning.type === 'lora'
+          ? adapters.map(([name]) => name.slice(prefix.length))
+          : Object.keys(blockWeightShapes(config))),
+      ],
+    },
+  );
+  const { saved } = splitGraph(graph, { outputs: ['output'], outputGradient: 'outputGradient', policy });
+  // Dropout adds the masked probabilities to what `all` keeps.
+  const dropout = policy === 'all' && attentionDropout > 0 ? config.num_attention_heads * tokens * 4 : 0;
+  return savedBytes(saved) / tokens + dropout;
+}

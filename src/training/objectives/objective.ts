@@ -1,0 +1,51 @@
+import type { HostTensors } from '../../compiler/compile.js';
+import type { TensorPool } from '../../compiler/pool.js';
+import type { HostTensor } from '../../compiler/program.js';
+import type { Batch } from '../../data/batch.js';
+import type { TextTokenizer } from '../../data/tokenizer.js';
+import type { Decoder } from '../../models/decoder.js';
+import type { DecoderRunner, GradientSink, Pass } from '../../models/runner.js';
+import type { EmbeddingRecipe } from '../../pooling/embedding-model.js';
+
+/** What a stage lends its objective. */
+export interface ObjectiveContext {
+  readonly decoder: Decoder;
+  readonly tokenizer: TextTokenizer;
+  readonly recipe: EmbeddingRecipe;
+  readonly runner: DecoderRunner;
+  readonly pool: TensorPool;
+  readonly threads?: number;
+  readonly seed: number;
+  /** Names of the parameters outside the blocks that are trained: the pooling's, and in full tuning the norm and the head. */
+  readonly trained: ReadonlySet<string>;
+  readonly poolingTensors: HostTensors;
+}
+
+/** A batch of an objective: what the decoder reads. The objective keeps its own labels with it. */
+export interface ObjectiveBatch {
+  readonly batches: readonly Batch[];
+  /** Tokens of the texts, without blank places. */
+  readonly tokens: number;
+}
+
+export interface ObjectiveLoss {
+  readonly loss: number;
+  /** By the hidden states of each tile of the pass, [R, T, D]. */
+  readonly hiddenGradients: readonly HostTensor[];
+}
+
+/**
+ * What is learned: which texts a step sees, and from their hidden states to a loss and its gradients. Running the decoder, adding up
+ * and updating are the stage's.
+ */
+export interface Objective<B extends ObjectiveBatch = ObjectiveBatch> {
+  /** Blocks that the hidden states have to go through. */
+  readonly blocks: number;
+  /** Batch number `index` of the stage: a pure function of it. */
+  batch(index: number): B;
+  /** Adds gradients of parameters outside the blocks to `sink`. */
+  loss(pass: Pass, batch: B, sink: GradientSink): Promise<ObjectiveLoss>;
+  /** The batch as text, one line per text, with what is masked and pooled marked. */
+  decode(batch: B): string[];
+  dispose(): Promise<void>;
+}

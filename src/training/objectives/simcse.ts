@@ -1,0 +1,122 @@
+import type { Tensor } from '@tensorflow/tfjs';
+import { compileLoss } from '../../compiler/compile.js';
+import { floats, floatTensor, intTensor, type HostTensor } from '../../compiler/program.js';
+import type { Batch, TokenizedText } from '../../data/batch.js';
+import { packTexts, padTexts } from '../../data/packing.js';
+import type { TextPreparer } from '../../data/prompts.js';
+import { batchIndices } from '../../data/sampler.js';
+import { infoNce } from '../losses/info-nce.js';
+import type { SimcseStageConfig } from '../schema.js';
+import { EmbeddingHead } from './embedding-head.js';
+import type { Objective, ObjectiveBatch, ObjectiveContext } from './objective.js';
+
+interface SimcseBatch extends ObjectiveBatch {
+  /** First views, then second views. */
+  readonly texts: readonly TokenizedText[];
+}
+
+/**
+ * Unsupervised SimCSE (Gao et al. 2021): every text goes through the decoder twice; different dropout makes the two views a positive
+ * pair, the other texts' second views are the negatives.
+ */
+export function simcse(
+  sentences: readonly string[],
+  {
+    stage,
+    context,
+    prepare,
+  }: {
+    readonly stage: SimcseStageConfig;
+    readonly context: ObjectiveContext;
+    readonly prepare: TextPreparer;
+  },
+): Objective<SimcseBatch> {
+  const head = new EmbeddingHead(context);
+  const { pool, threads } = context;
+  const program = compileLoss(
+    (inputs) => {
+      const { embeddings, labels } = inputs as { embeddings: Tensor; labels: Tensor };
+      const [count, width] = embeddings.shape as [number, number];
+      const queries = embeddings.slice([0, 0], [count / 2, width]);
+      const documents = embeddings.slice([count / 2, 0], [count / 2, width]);
+      return infoNce({ queries, documents, labels, scale: stage.scale });
+    },
+    { name: 'SimCSE loss', pool, wrt: ['embeddings'], ...(threads === undefined ? {} : { threads }) },
+  );
+  const pack =
+    stage.compat === 'llm2vec'
+      ? (texts: readonly TokenizedText[]) => [pooledPadding(texts, context)]
+      : packed(stage);
+  return {
+    blocks: head.blocks,
+    batch: (index) => {
+      const chosen = batchIndices({
+        count: sentences.length,
+        batchTexts: stage.batchTexts,
+        seed: context.seed,
+        step: index,
+      });
+      const once = [...chosen].map((sentence) => prepare(sentences[sentence] as string));
+      const texts = [...once, ...once];
+      return { texts, batches: pack(texts), tokens: texts.reduce((sum, { ids }) => sum + ids.length, 0) };
+    },
+    loss: async (pass, { texts }, sink) => {
+      const pooled = await head.forward(pass, texts.length);
+      const labels = Int32Array.from({ length: texts.length / 2 }, (_, i) => i);
+      const result = await program.run({
+        embeddings: floatTensor(pooled.embeddings, [texts.length, head.width]),
+        labels: intTensor(labels, [labels.length]),
+      });
+      const loss = floats(result['loss'] as HostTensor)[0] as number;
+      const gradient = floats(result['gradient:embeddings'] as HostTensor);
+      const hiddenGradients = await head.backward(pass, pooled, { gradient, sink });
+      pool.release(...Object.values(result));
+      return { loss, hiddenGradients };
+    },
+    decode: ({ texts }) => texts.slice(0, texts.length / 2).map((text) => decodePooled(text, context)),
+    dispose: async () => {
+      await program.release();
+      await head.dispose();
+    },
+  };
+}
+
+function packed(stage: SimcseStageConfig): (texts: readonly TokenizedText[]) => Batch[] {
+  return (texts) => packTexts(texts, { maxTokens: stage.maxTokens });
+}
+
+/**
+ * LLM2Vec's own batch: padded on the left to the longest text, and the mean runs over the padding too. Padding looks at its text and is
+ * looked at by nobody (a negative segment).
+ */
+function pooledPadding(texts: readonly TokenizedText[], { tokenizer }: ObjectiveContext): Batch {
+  const batch = padTexts(texts, 'left');
+  const { tokensPerRow, inputIds, segments, positions } = batch;
+  for (const { row, start } of batch.texts) {
+    for (let place = 0; place < tokensPerRow; place++) {
+      const i = row * tokensPerRow + place;
+      positions[i] = place;
+      if (place >= start) continue;
+      inputIds[i] = tokenizer.eosTokenId ?? 0;
+      segments[i] = -(row + 1);
+    }
+  }
+  return {
+    ...batch,
+    poolMask: new Uint8Array(batch.poolMask.length).fill(1),
+    texts: batch.texts.map((text) => ({ ...text, start: 0, length: tokensPerRow })),
+  };
+}
+
+/** The text, with `‹...›` around what is not pooled. */
+function decodePooled({ ids, pool }: TokenizedText, { tokenizer }: ObjectiveContext): string {
+  let line = '';
+  let first = 0;
+  for (let end = 1; end <= ids.length; end++) {
+    if (end < ids.length && pool[end] === pool[first]) continue;
+    const piece = tokenizer.decode(ids.subarray(first, end));
+    line += pool[first] === 1 ? piece : `‹${piece}›`;
+    first = end;
+  }
+  return line;
+}

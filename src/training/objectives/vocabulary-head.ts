@@ -1,0 +1,122 @@
+import type { Tensor } from '@tensorflow/tfjs';
+import { compileLoss, type CompiledFunction } from '../../compiler/compile.js';
+import { floats, floatTensor, intTensor, type HostTensor } from '../../compiler/program.js';
+import { headName } from '../../models/decoder.js';
+import { finalNorm, FINAL_NORM, logits } from '../../models/llama.js';
+import type { GradientSink, Pass } from '../../models/runner.js';
+import { crossEntropy } from '../losses/cross-entropy.js';
+import type { ObjectiveContext, ObjectiveLoss } from './objective.js';
+
+/** A prediction to be made: from the hidden state at a place of a text, of token `label`. */
+export interface Target {
+  /** The text's index in the batch, and the place in it that predicts. */
+  readonly text: number;
+  readonly place: number;
+  readonly label: number;
+}
+
+/** Logits of one call, at most: the largest tensor of a step. */
+const LOGITS_AT_ONCE = 1 << 24;
+
+/**
+ * Norm, head and cross-entropy, only at the places where something is predicted: their hidden states are gathered first, so that the
+ * full head never runs.
+ */
+export class VocabularyHead {
+  private readonly program: CompiledFunction;
+  private readonly head: string;
+  private readonly trainedNames: readonly string[];
+  private readonly most: number;
+
+  constructor(private readonly context: ObjectiveContext) {
+    const { decoder, pool, threads, trained } = context;
+    this.head = headName(decoder);
+    this.trainedNames = [FINAL_NORM, this.head].filter((name) => trained.has(name));
+    this.most =
+      2 ** Math.floor(Math.log2(Math.min(4096, Math.max(32, LOGITS_AT_ONCE / decoder.config.vocab_size))));
+    this.program = compileLoss(
+      (inputs) => {
+        const { hidden, labels, weights } = inputs as { hidden: Tensor; labels: Tensor; weights: Tensor };
+        const normed = finalNorm(inputs, hidden, decoder.config);
+        return crossEntropy(logits(inputs[this.head] as Tensor, normed), labels)
+          .mul(weights)
+          .sum();
+      },
+      {
+        name: 'vocabulary head',
+        pool,
+        wrt: ['hidden', ...this.trainedNames],
+        ...(threads === undefined ? {} : { threads }),
+      },
+    );
+  }
+
+  /** Mean cross-entropy over the targets. */
+  async loss(pass: Pass, targets: readonly Target[], sink: GradientSink): Promise<ObjectiveLoss> {
+    const { pool, runner, decoder } = this.context;
+    const width = decoder.config.hidden_size;
+    const places = placesOf(pass, targets, width);
+    const hiddenGradients = pass.tiles.map(({ hidden }) => {
+      const gradient = pool.acquire(hidden.dims);
+      floats(gradient).fill(0);
+      return gradient;
+    });
+    let loss = 0;
+    for (let first = 0; first < targets.length; first += this.most) {
+      const chunk = places.slice(first, first + this.most);
+      // Rounded up to a power of two by targets of weight 0: few shapes.
+      const count = Math.min(this.most, Math.max(16, 2 ** Math.ceil(Math.log2(chunk.length))));
+      const hidden = pool.acquire([count, width]);
+      floats(hidden).fill(0);
+      const labels = new Int32Array(count);
+      const weights = new Float32Array(count);
+      for (const [row, { tile, offset, label }] of chunk.entries()) {
+        const source = floats((pass.tiles[tile] as Pass['tiles'][number]).hidden);
+        floats(hidden).set(source.subarray(offset, offset + width), row * width);
+        labels[row] = label;
+        weights[row] = 1 / targets.length;
+      }
+      const result = await this.program.run({
+        hidden,
+        labels: intTensor(labels, [count]),
+        weights: floatTensor(weights, [count]),
+        [FINAL_NORM]: runner.weight(FINAL_NORM),
+        [this.head]: runner.weight(this.head),
+      });
+      loss += floats(result['loss'] as HostTensor)[0] as number;
+      const gradient = floats(result['gradient:hidden'] as HostTensor);
+      for (const [row, { tile, offset }] of chunk.entries()) {
+        floats(hiddenGradients[tile] as HostTensor).set(
+          gradient.subarray(row * width, (row + 1) * width),
+          offset,
+        );
+      }
+      for (const name of this.trainedNames) sink.add(name, floats(result[`gradient:${name}`] as HostTensor));
+      pool.release(hidden, ...Object.values(result));
+    }
+    return { loss, hiddenGradients };
+  }
+
+  async dispose(): Promise<void> {
+    await this.program.release();
+  }
+}
+
+interface HiddenPlace {
+  readonly tile: number;
+  /** Of the first number of the hidden state in its tile. */
+  readonly offset: number;
+  readonly label: number;
+}
+
+function placesOf(pass: Pass, targets: readonly Target[], width: number): HiddenPlace[] {
+  const starts = new Map<number, { readonly tile: number; readonly start: number }>();
+  for (const [index, { tile }] of pass.tiles.entries()) {
+    for (const text of tile.texts)
+      starts.set(text.index, { tile: index, start: text.row * tile.tokensPerRow + text.start });
+  }
+  return targets.map(({ text, place, label }) => {
+    const { tile, start } = starts.get(text) as { tile: number; start: number };
+    return { tile, offset: (start + place) * width, label };
+  });
+}

@@ -1,0 +1,308 @@
+import { floatTensor } from '../compiler/program.js';
+import { TensorPool } from '../compiler/pool.js';
+import type { SavePolicy } from '../compiler/split.js';
+import type { TokenizedText } from '../data/batch.js';
+import { checkTokenizerFits, createTokenizer, type TextTokenizer } from '../data/tokenizer.js';
+import { tokenChunks } from '../data/token-chunks.js';
+import { parameterCounts, type Decoder } from '../models/decoder.js';
+import { initialiseLora, mergeLora } from '../models/lora.js';
+import { DecoderRunner, GradientSink } from '../models/runner.js';
+import type { TuningConfig } from '../models/schema.js';
+import { recipePreparer, type EmbeddingRecipe, type LineageStep } from '../pooling/embedding-model.js';
+import { normaliseRows, PackedEncoder } from '../pooling/packed-encoder.js';
+import { createPooling } from '../pooling/registry.js';
+import { userError } from '../shared/errors.js';
+import { hashKey, hashString } from '../shared/random.js';
+import { learningRateAt } from './learning-rate.js';
+import { choosePolicy, memoryEstimate } from './memory.js';
+import type { Objective, ObjectiveContext } from './objectives/objective.js';
+import { simcse } from './objectives/simcse.js';
+import { causalLm, mntp } from './objectives/token-prediction.js';
+import { AdamW, globalNorm } from './optimizer.js';
+import type { StageConfig } from './schema.js';
+import type { CreateStage, FinishedStage, StageRunner, TrainingState } from './stage-runner.js';
+
+/** What all stages of a run share. */
+export interface StageFactoryOptions {
+  readonly decoder: Decoder;
+  /** The run's own; a stage may override parts. */
+  readonly recipe: EmbeddingRecipe;
+  readonly tuning: TuningConfig;
+  readonly seed: number;
+  readonly threads?: number;
+  /** Bytes; the fastest save policy that fits is taken. */
+  readonly memory?: number;
+  readonly savePolicy?: SavePolicy;
+  readonly data: TrainingData;
+  /** Fills a folder with the model as it is now. */
+  save(folder: string, model: StageModel): Promise<void>;
+}
+
+export interface TrainingData {
+  readonly sentences: readonly string[];
+  /** The same texts line by line, an empty line after each document. */
+  documents(): AsyncIterable<string>;
+}
+
+/** A stage's model, for saving. */
+export interface StageModel {
+  readonly decoder: Decoder;
+  readonly recipe: EmbeddingRecipe;
+  readonly tuning: TuningConfig;
+  /** Trained parameters of this stage. */
+  readonly parameters: ReadonlyMap<string, Float32Array>;
+  readonly previous: readonly FinishedStage[];
+  readonly lineage: readonly LineageStep[];
+}
+
+/** Makes the stages of a run, one after the other, on one decoder: each merges what the one before has learned. */
+export function stageFactory(options: StageFactoryOptions): CreateStage {
+  const merged = new Set<string>();
+  const { decoder } = options;
+  const tokenizer = createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config);
+  checkTokenizerFits(tokenizer, decoder.config.vocab_size);
+  return async ({ name, stage, previous }) => {
+    for (const finished of previous) {
+      if (merged.has(finished.name)) continue;
+      mergeStage(decoder, finished, options.tuning);
+      merged.add(finished.name);
+    }
+    return createStage({ ...options, name, stage, previous, tokenizer });
+  };
+}
+
+/** Adds a finished stage's adapter to the decoder's weights, or puts fully tuned weights in their place. */
+function mergeStage(decoder: Decoder, { stage, parameters }: FinishedStage, runTuning: TuningConfig): void {
+  const tuning = stage.tuning ?? runTuning;
+  for (const [name, values] of parameters) {
+    const weight = decoder.weights.get(name);
+    if (weight !== undefined && weight !== values) weight.set(values);
+    if (tuning.type !== 'lora' || !name.endsWith('.lora_A.weight')) continue;
+    const base = name.slice(0, -'.lora_A.weight'.length);
+    const b = parameters.get(`${base}.lora_B.weight`);
+    const target = decoder.weights.get(`${base}.weight`);
+    if (b === undefined || target === undefined)
+      throw userError({ what: `the adapter of ${base} is not whole` });
+    mergeLora(target, values, b, { rank: tuning.rank, scale: tuning.alpha / tuning.rank });
+  }
+}
+
+interface CreateOptions extends StageFactoryOptions {
+  readonly name: string;
+  readonly stage: StageConfig;
+  readonly previous: readonly FinishedStage[];
+  readonly tokenizer: TextTokenizer;
+}
+
+async function createStage(options: CreateOptions): Promise<StageRunner> {
+  const { decoder, stage, previous, tokenizer, threads } = options;
+  const seed = hashKey(options.seed, hashString(options.name));
+  const tuning = stage.tuning ?? options.tuning;
+  const recipe = stageRecipe(options.recipe, stage);
+  const pool = new TensorPool();
+  const runtime = threads === undefined ? {} : { threads };
+  const adapters =
+    tuning.type === 'lora' ? initialiseLora(decoder.config, tuning, seed) : new Map(decoder.weights);
+  const pooling = createPooling(recipe.pooling, decoder.config.hidden_size);
+  const poolingParameters = inheritedPooling(
+    pooling.initialise?.(seed) ?? new Map<string, Float32Array>(),
+    previous,
+  );
+  const parameters = new Map([...adapters, ...poolingParameters]);
+  const poolingTensors = Object.fromEntries(
+    [...poolingParameters].map(([name, data]) => [
+      name,
+      floatTensor(data, pooling.parameterShapes?.get(name) ?? []),
+    ]),
+  );
+  const sizing = { decoder, tuning, stage, recipe, attentionDropout: stage.attentionDropout };
+  const policy = stage.savePolicy ?? options.savePolicy ?? choosePolicy(sizing, options.memory);
+  const runner = new DecoderRunner({
+    decoder,
+    attention: recipe.attention,
+    pool,
+    ...runtime,
+    trainable: adapters,
+    policy,
+    attentionDropout: stage.attentionDropout,
+    ...(tuning.type === 'lora'
+      ? { adapterScale: tuning.alpha / tuning.rank, adapterDropout: tuning.dropout }
+      : {}),
+  });
+  const outside = [...parameters.keys()].filter((name) => !name.startsWith('model.layers.'));
+  const context: ObjectiveContext = {
+    decoder,
+    tokenizer,
+    recipe,
+    runner,
+    pool,
+    seed,
+    trained: new Set(outside),
+    poolingTensors,
+    ...runtime,
+  };
+  const objective = await createObjective(stage, { context, data: options.data });
+  const decaying = new Set([...parameters].filter(([name]) => isMatrix(name, decoder)).map(([name]) => name));
+  const optimizer = new AdamW(parameters, decaying, stage);
+  const sink = new GradientSink();
+  const encoder = new PackedEncoder({ runner, model: { decoder, recipe }, poolingTensors, pool, ...runtime });
+  const prepare = recipePreparer(options.recipe, tokenizer);
+
+  return {
+    state: () => ({ parameters, optimizer: optimizer.state() }),
+    restore: (state) => {
+      restoreParameters(parameters, state);
+      optimizer.restore(state.optimizer);
+    },
+    step: async (index) => {
+      sink.clear();
+      let loss = 0;
+      let tokens = 0;
+      let multipliedTokens = 0;
+      for (let micro = 0; micro < stage.accumulate; micro++) {
+        const number = index * stage.accumulate + micro;
+        const batch = objective.batch(number);
+        const pass = await runner.forward(batch.batches, {
+          keep: true,
+          dropout: { seed, step: number },
+          layers: objective.blocks,
+        });
+        const result = await objective.loss(pass, batch, sink);
+        await runner.backward(pass, result.hiddenGradients, sink);
+        loss += result.loss / stage.accumulate;
+        tokens += batch.tokens;
+        for (const { rows, tokensPerRow } of batch.batches) multipliedTokens += rows * tokensPerRow;
+      }
+      const gradientNorm = globalNorm(sink.gradients.values()) / stage.accumulate;
+      const learningRate = learningRateAt(index, stage);
+      if (Number.isFinite(loss) && Number.isFinite(gradientNorm)) {
+        const clip = stage.clipNorm === null ? 1 : Math.min(1, stage.clipNorm / (gradientNorm + 1e-6));
+        optimizer.update(sink.gradients, { learningRate, scale: clip / stage.accumulate });
+      }
+      return { loss, tokens, multipliedTokens, gradientNorm, learningRate };
+    },
+    encode: async (texts) => {
+      const embeddings = await encoder.encode(texts.map((text) => prepare(text)));
+      normaliseRows(embeddings);
+      return embeddings;
+    },
+    save: (folder) =>
+      options.save(folder, {
+        decoder,
+        recipe: options.recipe,
+        tuning,
+        parameters,
+        previous,
+        lineage: lineageOf(previous, options, tuning),
+      }),
+    describe: async () => ({
+      parameters:
+        parameterCounts(decoder).all +
+        (tuning.type === 'lora' ? sizeOf(adapters) : 0) +
+        sizeOf(poolingParameters),
+      trainableParameters: sizeOf(parameters),
+      // Forward 2, backward 2 for the inputs, and 2 more for weights that are trained themselves.
+      flopsPerToken: (tuning.type === 'full' ? 6 : 4) * parameterCounts(decoder).blocks,
+      savePolicy: policy,
+      memoryEstimate: memoryEstimate(sizing, policy),
+      firstBatch: objective.decode(objective.batch(0)).slice(0, 8),
+    }),
+    dispose: async () => {
+      await objective.dispose();
+      await encoder.dispose();
+      await runner.dispose();
+      pool.clear();
+    },
+  };
+}
+
+function stageRecipe(recipe: EmbeddingRecipe, stage: StageConfig): EmbeddingRecipe {
+  return {
+    ...recipe,
+    ...(stage.attention === undefined ? {} : { attention: stage.attention }),
+    ...(stage.pooling === undefined ? {} : { pooling: stage.pooling }),
+    ...(stage.prompt === undefined ? {} : { prompt: stage.prompt }),
+    maxTokens: stage.maxTokens,
+  };
+}
+
+async function createObjective(
+  stage: StageConfig,
+  { context, data }: { readonly context: ObjectiveContext; readonly data: TrainingData },
+): Promise<Objective> {
+  // Each objective takes back just the batches that it made.
+  if (stage.objective === 'simcse') {
+    const prepare = recipePreparer(context.recipe, context.tokenizer);
+    return simcse(data.sentences, { stage, context, prepare }) as Objective;
+  }
+  const chunks: TokenizedText[] = [];
+  const lines = data.documents();
+  for await (const chunk of tokenChunks(lines, {
+    tokenizer: context.tokenizer,
+    maxTokens: stage.maxTokens,
+    joinDocuments: true,
+  }))
+    chunks.push(chunk);
+  if (chunks.length === 0)
+    throw userError({ what: 'no training text is long enough for a chunk', where: 'data.train' });
+  return (
+    stage.objective === 'mntp' ? mntp(chunks, stage, context) : causalLm(chunks, stage, context)
+  ) as Objective;
+}
+
+/** A pooling that an earlier stage trained goes on from there. */
+function inheritedPooling(
+  fresh: Map<string, Float32Array>,
+  previous: readonly FinishedStage[],
+): Map<string, Float32Array> {
+  for (const { parameters } of previous) {
+    for (const [name, values] of fresh) {
+      const learned = parameters.get(name);
+      if (learned !== undefined && learned.length === values.length) values.set(learned);
+    }
+  }
+  return fresh;
+}
+
+function restoreParameters(parameters: ReadonlyMap<string, Float32Array>, state: TrainingState): void {
+  for (const [name, values] of parameters) {
+    const saved = state.parameters.get(name);
+    if (saved?.length !== values.length) {
+      throw userError({
+        what: `the checkpoint does not fit the configuration at ${name}`,
+        got: `${saved?.length ?? 'no'} values`,
+        expected: `${values.length}`,
+      });
+    }
+    values.set(saved);
+  }
+}
+
+function lineageOf(
+  previous: readonly FinishedStage[],
+  { name, stage }: CreateOptions,
+  tuning: TuningConfig,
+): LineageStep[] {
+  const stages = [
+    ...previous.map((finished) => ({ name: finished.name, stage: finished.stage })),
+    { name, stage },
+  ];
+  return stages.map((one) => ({
+    stage: one.name,
+    objective: one.stage.objective,
+    steps: one.stage.maxSteps,
+    tuning: (one.stage.tuning ?? tuning).type,
+  }));
+}
+
+function isMatrix(name: string, decoder: Decoder): boolean {
+  if (name.includes('.lora_')) return true;
+  const shape = decoder.shapes.get(name);
+  return shape === undefined ? !name.includes('norm') && !name.endsWith('.bias') : shape.length > 1;
+}
+
+function sizeOf(parameters: ReadonlyMap<string, Float32Array>): number {
+  let count = 0;
+  for (const values of parameters.values()) count += values.length;
+  return count;
+}
