@@ -1,6 +1,80 @@
+import { initialiseDecoder } from '../models/initialise.js';
+import { loadDecoder, type Decoder } from '../models/decoder.js';
+import { probeAttention } from '../models/probe.js';
+import { openDecoder } from '../models/weights/index.js';
+import type { EmbeddingRecipe } from '../pooling/embedding-model.js';
+import { baseReference, saveTrained } from '../pooling/trained-folder.js';
+import type { BaseReference } from '../pooling/manifest.js';
 import { internalError } from '../shared/errors.js';
+import { assetPath } from '../shared/package.js';
+import { stageFactory } from '../training/stage.js';
+import { hashInputs, type InputFile } from './run-record.js';
+import type { RunConfig } from './schema.js';
 import type { OpenTrainingParts } from './training-parts.js';
+import { loadTrainingTexts, type TrainingTexts } from './training-texts.js';
+
+/** Longest text that a trained model embeds, where the decoder's own limit is not shorter. */
+const MAX_TOKENS = 512;
 
 /** The compiled engine's parts of a training run. */
-export const openTrainingParts: OpenTrainingParts = (config) =>
-  Promise.reject(internalError(`stages cannot be trained yet: ${Object.keys(config.stages).join(', ')}`));
+export const openTrainingParts: OpenTrainingParts = async (config) => {
+  const texts = await loadTrainingTexts(config);
+  const { decoder, base, inputs } = await openBase(config, texts);
+  const recipe: EmbeddingRecipe = {
+    attention: config.attention,
+    window: config.window,
+    pooling: config.pooling,
+    ...(config.prompt === undefined ? {} : { prompt: config.prompt }),
+    maxTokens: Math.min(MAX_TOKENS, decoder.config.max_position_embeddings),
+  };
+  const { threads, memory, savePolicy, seed } = config.train;
+  const probe = await probeAttention(decoder, recipe.attention, { threads });
+  return {
+    inputs: [...inputs, ...texts.sources.map(({ name, sha256 }) => ({ path: name, bytes: 0, sha256 }))],
+    texts: { kept: texts.texts.length, decontaminated: texts.dropped.excluded },
+    createStage: stageFactory({
+      decoder,
+      recipe,
+      tuning: config.tuning,
+      seed,
+      threads,
+      ...(memory === undefined ? {} : { memory }),
+      ...(savePolicy === undefined ? {} : { savePolicy }),
+      data: { sentences: texts.texts, documents: () => texts.documents() },
+      save: (folder, model) =>
+        saveTrained(folder, {
+          ...model,
+          base,
+          probe,
+          previous: model.previous.map(({ name, stage, parameters }) => ({
+            name,
+            tuning: stage.tuning ?? config.tuning,
+            parameters,
+          })),
+        }),
+    }),
+    exportEmbedder: () => Promise.reject(internalError('not yet')),
+    close: () => Promise.resolve(),
+  };
+};
+
+interface OpenBase {
+  readonly decoder: Decoder;
+  readonly base: BaseReference;
+  readonly inputs: readonly InputFile[];
+}
+
+async function openBase({ model, train }: RunConfig, { texts }: TrainingTexts): Promise<OpenBase> {
+  if ('initialise' in model) {
+    const decoder = await loadDecoder(initialiseDecoder({ shape: model.initialise, seed: train.seed, texts }));
+    return { decoder, base: { path: 'none: made from nothing' }, inputs: [] };
+  }
+  const path = model.path === 'embedded' ? assetPath('tiny') : model.path;
+  const source = await openDecoder(path);
+  try {
+    const decoder = await loadDecoder(source);
+    return { decoder, base: await baseReference(model.path), inputs: await hashInputs(path) };
+  } finally {
+    await source.weights.close();
+  }
+}
