@@ -31,7 +31,10 @@ export async function writeAtomic(path: string, write: (file: FileHandle) => Pro
 }
 
 /** Fills a new folder under a temporary name and renames it into place, so that it is whole or absent; replaces an older one. */
-export async function writeFolderAtomic(path: string, fill: (temporary: string) => Promise<void>): Promise<void> {
+export async function writeFolderAtomic(
+  path: string,
+  fill: (temporary: string) => Promise<void>,
+): Promise<void> {
   const parent = dirname(path);
   await mkdir(parent, { recursive: true });
   const token = randomBytes(4).toString('hex');
