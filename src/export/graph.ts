@@ -15,19 +15,10 @@ import {
 import { rotation } from '../models/rope.js';
 import { modeOfLayer } from '../models/runner.js';
 import { blocksOf, type EmbeddingModel } from '../pooling/embedding-model.js';
+import type { PooledTokens } from '../pooling/manifest.js';
 import { createPooling, normalise, poolPadded } from '../pooling/registry.js';
 import { assertNever, internalError } from '../shared/errors.js';
 import { foldTransposes } from './fold-transposes.js';
-
-/**
- * Which tokens a graph pools. all: every real token; last: the last one; afterPrefix: those behind a prefix of a constant number of
- * tokens; input: those that a third input, `pool_mask`, says.
- */
-export type PooledTokens =
-  | { readonly kind: 'all' }
-  | { readonly kind: 'last' }
-  | { readonly kind: 'afterPrefix'; readonly tokens: number }
-  | { readonly kind: 'input' };
 
 /** A weight that is stored in the file. Its data is made when its turn comes. */
 export interface StoredWeight {

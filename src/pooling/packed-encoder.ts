@@ -126,6 +126,8 @@ export function normaliseRows({ rows, dimensions, data }: Embeddings): void {
 export interface ModelEncoder {
   /** Embeddings [N, E], L2-normalised unless asked otherwise. `where` names a text in errors. */
   encode(texts: readonly string[], options?: EncodeOptions): Promise<Embeddings>;
+  /** The same of texts that are tokenised already. */
+  encodeTokens(texts: readonly TokenizedText[], options?: Omit<EncodeOptions, 'where'>): Promise<Embeddings>;
   dispose(): Promise<void>;
 }
 
@@ -157,15 +159,18 @@ export function createModelEncoder(
   const encoder = new PackedEncoder({ runner, model, poolingTensors, pool, ...options });
   const tokenizer = createTokenizer(model.decoder.tokenizer.json, model.decoder.tokenizer.config);
   const prepare = recipePreparer(model.recipe, tokenizer);
+  const encodeTokens: ModelEncoder['encodeTokens'] = async (texts, { normalise = true, onProgress } = {}) => {
+    const embeddings = await encoder.encode(texts, onProgress);
+    if (normalise) normaliseRows(embeddings);
+    return embeddings;
+  };
   return {
-    encode: async (texts, { normalise = true, where, onProgress } = {}) => {
-      const embeddings = await encoder.encode(
+    encode: (texts, { where, ...options } = {}) =>
+      encodeTokens(
         texts.map((text, index) => prepare(text, where?.(index))),
-        onProgress,
-      );
-      if (normalise) normaliseRows(embeddings);
-      return embeddings;
-    },
+        options,
+      ),
+    encodeTokens,
     dispose: async () => {
       await encoder.dispose();
       await runner.dispose();

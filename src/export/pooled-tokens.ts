@@ -1,0 +1,90 @@
+import { parsePrompt, type PromptFrame } from '../data/prompts.js';
+import type { TextTokenizer } from '../data/tokenizer.js';
+import { promptParts, type EmbeddingRecipe } from '../pooling/embedding-model.js';
+import type { EmbedderFile, PooledTokens } from '../pooling/manifest.js';
+import { createPooling } from '../pooling/registry.js';
+import { assertNever } from '../shared/errors.js';
+
+/**
+ * The ONNX files of a recipe. `model.onnx`, with two inputs, is written only where a graph can find the pooled tokens by itself; where
+ * it cannot, or not for every frame, `model_pool_mask.onnx` takes them as a third input.
+ */
+export function onnxFiles(
+  recipe: EmbeddingRecipe,
+  tokenizer: TextTokenizer,
+): readonly Pick<EmbedderFile, 'path' | 'pooled'>[] {
+  const { prompt, pool } = promptParts(recipe);
+  const twoInputs = (pooled: PooledTokens) => ({ path: 'onnx/model.onnx' as const, pooled });
+  switch (pool) {
+    case 'all':
+    case 'last':
+      return [twoInputs({ kind: pool })];
+    case 'text': {
+      const frame = parsePrompt(prompt ?? '{text}');
+      const tokens = constantPrefix(frame, tokenizer);
+      const appends = createPooling(recipe.pooling, 1).appendEos === true;
+      return [
+        ...(tokens === undefined || appends ? [] : [twoInputs({ kind: 'afterPrefix' as const, tokens })]),
+        { path: 'onnx/model_pool_mask.onnx', pooled: { kind: 'input' } },
+      ];
+    }
+    default:
+      return assertNever(pool);
+  }
+}
+
+/**
+ * Number of tokens before the text, special tokens included, where it is the same for every text: the frame has nothing behind the text,
+ * and ends in an added token, which is cut out of the string before anything is merged. Elsewhere the first characters of a text can merge
+ * with the frame's last ones.
+ */
+function constantPrefix({ before, after }: PromptFrame, tokenizer: TextTokenizer): number | undefined {
+  if (after !== '') return undefined;
+  const added = addedTokens(tokenizer);
+  const last = added.filter(({ content }) => before.endsWith(content)).sort(byLength)[0];
+  if (last === undefined || !last.exact) return undefined;
+  // Another added token that begins in the frame could reach into the text.
+  const reaches = added.some(({ content }) =>
+    Array.from({ length: content.length - 1 }, (_, i) => content.slice(0, i + 1)).some((start) =>
+      before.endsWith(start),
+    ),
+  );
+  if (reaches) return undefined;
+  const bos = tokenizer.addBos && tokenizer.bosTokenId !== undefined ? 1 : 0;
+  return bos + tokenizer.encode(before).length;
+}
+
+interface AddedToken {
+  readonly content: string;
+  /** Matches its characters and nothing beside them. */
+  readonly exact: boolean;
+}
+
+function addedTokens(tokenizer: TextTokenizer): AddedToken[] {
+  const list = tokenizer.json['added_tokens'];
+  if (!Array.isArray(list)) return [];
+  return (list as Readonly<Record<string, unknown>>[]).map((token) => ({
+    content: String(token['content']),
+    exact: token['normalized'] !== true && token['rstrip'] !== true && token['single_word'] !== true,
+  }));
+}
+
+function byLength(a: AddedToken, b: AddedToken): number {
+  return b.content.length - a.content.length;
+}
+
+/** The pool mask of a text of `length` tokens as a graph finds it; undefined where it has to be told. */
+export function maskOfGraph(pooled: PooledTokens, length: number): Uint8Array | undefined {
+  switch (pooled.kind) {
+    case 'all':
+      return new Uint8Array(length).fill(1);
+    case 'last':
+      return new Uint8Array(length).fill(1, length - 1);
+    case 'afterPrefix':
+      return new Uint8Array(length).fill(1, pooled.tokens);
+    case 'input':
+      return undefined;
+    default:
+      return assertNever(pooled);
+  }
+}

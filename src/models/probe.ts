@@ -1,0 +1,155 @@
+import { TensorPool } from '../compiler/pool.js';
+import { floats } from '../compiler/program.js';
+import type { Batch, TokenizedText } from '../data/batch.js';
+import { packTexts, padTexts } from '../data/packing.js';
+import { internalError } from '../shared/errors.js';
+import type { Decoder } from './decoder.js';
+import { DecoderRunner } from './runner.js';
+import type { AttentionMode } from './schema.js';
+
+/** What the probe saw in one layout, as changes relative to the norm of the hidden state. */
+export interface ProbeLayout {
+  readonly layout: 'single' | 'padded right' | 'padded left' | 'packed';
+  /** Of the hidden states before the changed token, those that moved least and most. */
+  readonly smallestChange: number;
+  readonly largestChange: number;
+  /** The same before the first bidirectional layer of `lastLayers`. */
+  readonly largestChangeBelow?: number;
+  /** The most that a hidden state of another text moved. */
+  readonly largestChangeOfOthers: number;
+}
+
+/** What is recorded with a model: that its attention is what was asked for. */
+export interface ProbeResult {
+  readonly mode: AttentionMode;
+  readonly passed: boolean;
+  readonly layouts: readonly ProbeLayout[];
+}
+
+/** A hidden state has moved where it changed by more than this share of its norm. What cannot see the changed token does not move at all. */
+const MOVED = 1e-6;
+
+/**
+ * The future-token probe: changes the last token of a text and looks whether the hidden states before it move, after the last block:
+ * all of them where attention is bidirectional, none where it is causal; for one text alone, in padded batches, and in packed rows. Other
+ * texts must never move. Bidirectional attention that silently is not is the known failure of embedding toolkits.
+ *
+ * @throws an internal error where the attention is not what was asked for
+ */
+export async function probeAttention(
+  decoder: Decoder,
+  attention: AttentionMode,
+  options: { readonly threads?: number; readonly runner?: DecoderRunner } = {},
+): Promise<ProbeResult> {
+  const pool = new TensorPool();
+  const threads = options.threads === undefined ? {} : { threads: options.threads };
+  const runner = options.runner ?? new DecoderRunner({ decoder, attention, pool, ...threads });
+  try {
+    const texts = [9, 5, 12].map((length, index) => probeText(length, index, decoder.config.vocab_size));
+    const changed = texts.map((text, index) =>
+      index === 0 ? withOtherEnd(text, decoder.config.vocab_size) : text,
+    );
+    const first = <T>(list: readonly T[]): T[] => list.slice(0, 1);
+    const layouts: ProbeLayout[] = [];
+    const layOut: Record<ProbeLayout['layout'], (all: readonly TokenizedText[]) => Batch[]> = {
+      single: (all) => [padTexts(first(all), 'right')],
+      'padded right': (all) => [padTexts(all, 'right')],
+      'padded left': (all) => [padTexts(all, 'left')],
+      packed: (all) => packTexts(all, { maxTokens: 32 }),
+    };
+    for (const [layout, batches] of Object.entries(layOut)) {
+      const changes = await changesBetween(runner, [batches(texts), batches(changed)]);
+      const below = firstBidirectional(attention, runner.layers);
+      const early =
+        below === undefined
+          ? undefined
+          : await changesBetween(runner, [batches(texts), batches(changed)], below);
+      layouts.push({
+        layout: layout as ProbeLayout['layout'],
+        smallestChange: Math.min(...changes.earlier),
+        largestChange: Math.max(...changes.earlier),
+        ...(early === undefined ? {} : { largestChangeBelow: Math.max(...early.earlier) }),
+        largestChangeOfOthers: Math.max(0, ...changes.others),
+      });
+    }
+    const failed = layouts.filter((layout) => !isAsAsked(layout, attention));
+    if (failed.length > 0) throw internalError(failure(attention, failed));
+    return { mode: attention, passed: true, layouts };
+  } finally {
+    if (options.runner === undefined) await runner.dispose();
+    pool.clear();
+  }
+}
+
+function isAsAsked(layout: ProbeLayout, attention: AttentionMode): boolean {
+  if (layout.largestChangeOfOthers > MOVED) return false;
+  if (attention === 'causal') return layout.largestChange <= MOVED;
+  return layout.smallestChange > MOVED && (layout.largestChangeBelow ?? 0) <= MOVED;
+}
+
+function failure(attention: AttentionMode, failed: readonly ProbeLayout[]): string {
+  const mode =
+    typeof attention === 'string' ? attention : `bidirectional in the last ${attention.lastLayers} layers`;
+  return `the future-token probe failed: attention was to be ${mode}, the hidden states say otherwise: ${JSON.stringify(failed)}`;
+}
+
+/** Number of the causal blocks below the bidirectional ones, where there are both. */
+function firstBidirectional(attention: AttentionMode, layers: number): number | undefined {
+  if (typeof attention === 'string') return undefined;
+  const below = layers - attention.lastLayers;
+  return below > 0 ? below : undefined;
+}
+
+/** Any tokens do, as long as they differ. */
+function probeText(length: number, index: number, vocabulary: number): TokenizedText {
+  const ids = Int32Array.from({ length }, (_, i) => (17 * (index + 1) + 5 * i) % vocabulary);
+  return { ids, pool: new Uint8Array(length).fill(1) };
+}
+
+function withOtherEnd({ ids, pool }: TokenizedText, vocabulary: number): TokenizedText {
+  const last = ids.length - 1;
+  return { ids: ids.map((id, i) => (i === last ? (id + 1) % vocabulary : id)), pool };
+}
+
+/** Relative changes of the first text's hidden states before its last token, and of all hidden states of the other texts. */
+async function changesBetween(
+  runner: DecoderRunner,
+  [before, after]: readonly [Batch[], Batch[]],
+  layers?: number,
+): Promise<{ readonly earlier: number[]; readonly others: number[] }> {
+  const a = await hiddenStates(runner, before, layers);
+  const b = await hiddenStates(runner, after, layers);
+  const changes = a.map((states, text) => states.map((state, i) => relativeChange(state, b[text]?.[i])));
+  return { earlier: changes[0]?.slice(0, -1) ?? [], others: changes.slice(1).flat() };
+}
+
+/** By text and token. */
+async function hiddenStates(
+  runner: DecoderRunner,
+  batches: readonly Batch[],
+  layers?: number,
+): Promise<Float32Array[][]> {
+  const pass = await runner.forward(batches, { keep: false, ...(layers === undefined ? {} : { layers }) });
+  const result: Float32Array[][] = [];
+  for (const { tile, hidden } of pass.tiles) {
+    const width = hidden.dims[2] as number;
+    for (const { index, row, start, length } of tile.texts) {
+      const from = (row * tile.tokensPerRow + start) * width;
+      result[index] = Array.from({ length }, (_, i) =>
+        floats(hidden).slice(from + i * width, from + (i + 1) * width),
+      );
+    }
+  }
+  runner.release(pass);
+  return result;
+}
+
+function relativeChange(a: Float32Array, b: Float32Array | undefined): number {
+  let difference = 0;
+  let norm = 0;
+  for (const [i, value] of a.entries()) {
+    difference += (value - (b?.[i] ?? NaN)) ** 2;
+    norm += value ** 2;
+  }
+  return Math.sqrt(difference / Math.max(norm, 1e-30));
+}

@@ -1,0 +1,158 @@
+import { basename, join, resolve } from 'node:path';
+import { parsePrompt } from '../data/prompts.js';
+import type { PromptConfig } from '../data/schema.js';
+import { checkTokenizerFits, createTokenizer } from '../data/tokenizer.js';
+import { loadDecoder, type Decoder } from '../models/decoder.js';
+import { mergeAdapter } from '../models/lora.js';
+import type { AttentionMode, WindowMode } from '../models/schema.js';
+import { openDecoder, openSafetensors, readAdapter } from '../models/weights/index.js';
+import { userError } from '../shared/errors.js';
+import { exists, statOrUserError } from '../shared/files.js';
+import { assetPath } from '../shared/package.js';
+import { blocksOf, type EmbeddingModel, type EmbeddingRecipe } from './embedding-model.js';
+import { readManifest, type Manifest } from './manifest.js';
+import { createPooling } from './registry.js';
+import { poolingSchema, type PoolingConfig } from './schema.js';
+import { weightBytes } from './trained-folder.js';
+
+/** Parts of a recipe that the user wants otherwise than the model's own. */
+export interface RecipeOverrides {
+  readonly attention?: AttentionMode;
+  readonly window?: WindowMode;
+  readonly pooling?: PoolingConfig['type'];
+  readonly layer?: number;
+  readonly prompt?: PromptConfig;
+  readonly maxTokens?: number;
+}
+
+/** Longest text of a decoder that was never trained to embed. */
+const DEFAULT_MAX_TOKENS = 512;
+
+/**
+ * Opens anything that embeds: `embedded`, a decoder (folder or GGUF), a run's best/ or last/, an exported embedder folder. A bare decoder
+ * is causal with mean pooling of its last layer, unless a preset prompt brings its own.
+ * @throws UserError where the model cannot be read or an override does not fit it
+ */
+export async function loadEmbeddingModel(
+  path: string,
+  overrides: RecipeOverrides = {},
+): Promise<EmbeddingModel & { readonly manifest?: Manifest }> {
+  const manifest = await manifestOf(path);
+  const decoder = await decoderOf(path, manifest);
+  const tokenizer = createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config);
+  checkTokenizerFits(tokenizer, decoder.config.vocab_size, path);
+  const own = manifest?.recipe ?? bareRecipe(decoder, overrides.prompt);
+  const recipe = overridden(own, overrides);
+  blocksOf(recipe.pooling.layer, decoder.config.num_hidden_layers);
+  checkLastLayers(recipe.attention, decoder.config.num_hidden_layers);
+  return {
+    decoder,
+    recipe,
+    poolingParameters: await poolingParametersOf(path, recipe, decoder),
+    base: manifest?.base.path ?? path,
+    lineage: manifest?.lineage ?? [],
+    ...(manifest === undefined ? {} : { manifest }),
+  };
+}
+
+async function manifestOf(path: string): Promise<Manifest | undefined> {
+  if (path === 'embedded') return undefined;
+  const stats = await statOrUserError(path, 'model');
+  return stats.isDirectory() ? readManifest(path) : undefined;
+}
+
+async function decoderOf(path: string, manifest: Manifest | undefined): Promise<Decoder> {
+  if (manifest?.kind !== 'adapter') return readDecoder(path);
+  const { base, previous } = manifest;
+  if (base.path !== 'embedded' && !(await exists(base.path)))
+    throw userError({ what: 'the base model of the adapter is not found', where: path, got: base.path });
+  if (base.bytes !== undefined && base.bytes !== (await weightBytes(base.path))) {
+    throw userError({
+      what: 'the base model is not the one that the adapter was trained on',
+      where: base.path,
+      got: `${await weightBytes(base.path)} bytes of weights`,
+      expected: String(base.bytes),
+    });
+  }
+  const decoder = await readDecoder(base.path);
+  for (const folder of [...previous.map((stage) => join(path, 'previous', stage)), path]) {
+    const { tensors, rank, alpha } = await readAdapter(folder);
+    mergeAdapter(decoder.weights, tensors, { rank, alpha, where: folder });
+  }
+  return decoder;
+}
+
+async function readDecoder(path: string): Promise<Decoder> {
+  const source = await openDecoder(path === 'embedded' ? assetPath('tiny') : path);
+  try {
+    return await loadDecoder(source);
+  } finally {
+    await source.weights.close();
+  }
+}
+
+function bareRecipe(decoder: Decoder, prompt: PromptConfig | undefined): EmbeddingRecipe {
+  const frame = typeof prompt === 'object' ? prompt.frame : prompt;
+  const preset = frame === undefined ? undefined : parsePrompt(frame).preset;
+  return {
+    attention: 'causal',
+    window: 'keep',
+    pooling: { type: preset?.pooling ?? 'mean', layer: preset?.layer ?? -1 },
+    maxTokens: Math.min(DEFAULT_MAX_TOKENS, decoder.config.max_position_embeddings),
+  };
+}
+
+function overridden(own: EmbeddingRecipe, overrides: RecipeOverrides): EmbeddingRecipe {
+  const { pooling: type = own.pooling.type, layer = own.pooling.layer, prompt, ...rest } = overrides;
+  if (prompt !== undefined) parsePrompt(typeof prompt === 'object' ? prompt.frame : prompt);
+  const pooling =
+    type === own.pooling.type ? { ...own.pooling, layer } : poolingSchema.parse({ type, layer });
+  return { ...own, ...rest, pooling, ...(prompt === undefined ? {} : { prompt }) };
+}
+
+function checkLastLayers(attention: AttentionMode, layers: number): void {
+  if (typeof attention === 'string' || attention.lastLayers <= layers) return;
+  throw userError({
+    what: 'more last layers than the decoder has',
+    where: 'attention',
+    got: String(attention.lastLayers),
+    expected: `at most ${layers}`,
+  });
+}
+
+/** The pooling's trained parameters. @throws UserError where the model has none of its kind. */
+async function poolingParametersOf(
+  path: string,
+  recipe: EmbeddingRecipe,
+  decoder: Decoder,
+): Promise<Map<string, Float32Array>> {
+  const parameters = new Map<string, Float32Array>();
+  const shapes = createPooling(recipe.pooling, decoder.config.hidden_size).parameterShapes;
+  if (shapes === undefined) return parameters;
+  const file = join(resolve(path), 'pooling.safetensors');
+  if (path === 'embedded' || !(await exists(file))) {
+    throw userError({
+      what: `${recipe.pooling.type} pooling is trained, and this model has none`,
+      where: basename(path),
+      hint: 'train it: pooling.type in a recipe',
+    });
+  }
+  const store = await openSafetensors(file);
+  try {
+    for (const [name, shape] of shapes) {
+      const info = store.info(name);
+      if (info?.shape.join() !== shape.join()) {
+        throw userError({
+          what: `pooling parameter ${name} does not fit`,
+          where: file,
+          got: info === undefined ? 'nothing' : `[${info.shape.join(', ')}]`,
+          expected: `[${shape.join(', ')}]`,
+        });
+      }
+      parameters.set(name, await store.read(name));
+    }
+  } finally {
+    await store.close();
+  }
+  return parameters;
+}

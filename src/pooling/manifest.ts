@@ -1,0 +1,112 @@
+import { join } from 'node:path';
+import { z } from 'zod';
+import { promptSchema } from '../data/schema.js';
+import type { ProbeResult } from '../models/probe.js';
+import { attentionSchema, windowSchema } from '../models/schema.js';
+import { readJsonFile } from '../models/weights/json-file.js';
+import { userError } from '../shared/errors.js';
+import { writeFileAtomic } from '../shared/files.js';
+import { packageVersions } from '../shared/package.js';
+import { poolingSchema } from './schema.js';
+
+const manifestName = 'lmvec.json';
+
+const recipeSchema = z.object({
+  attention: attentionSchema,
+  window: windowSchema,
+  pooling: poolingSchema,
+  prompt: promptSchema.exactOptional(),
+  maxTokens: z.int().min(1),
+});
+
+const lineageSchema = z.array(
+  z.object({ stage: z.string(), objective: z.string(), steps: z.number(), tuning: z.string() }),
+);
+
+const baseSchema = z.object({
+  /** `embedded`, an absolute path, or, where the weights lie beside this file, only a name. */
+  path: z.string().min(1),
+  /** Of the weight files. */
+  bytes: z.number().exactOptional(),
+});
+/** The decoder that a model was made of. */
+export type BaseReference = Readonly<z.output<typeof baseSchema>>;
+
+const change = z.number();
+const probeSchema = z.object({
+  mode: attentionSchema,
+  passed: z.boolean(),
+  layouts: z.array(
+    z.object({
+      layout: z.enum(['single', 'padded right', 'padded left', 'packed']),
+      smallestChange: change,
+      largestChange: change,
+      largestChangeBelow: change.exactOptional(),
+      largestChangeOfOthers: change,
+    }),
+  ),
+});
+
+const verificationSchema = z.object({
+  runtime: z.string(),
+  lengths: z.array(z.number()),
+  /** Between unit vectors of the file and of the model. */
+  largestDifference: z.number(),
+  smallestCosine: z.number(),
+  tolerance: z.number(),
+});
+/** How far a written file is from the model that it was written from. */
+export type Verification = Readonly<z.output<typeof verificationSchema>>;
+
+const fileSchema = z.object({
+  path: z.enum(['onnx/model.onnx', 'onnx/model_pool_mask.onnx']),
+  pooled: z.discriminatedUnion('kind', [
+    z.object({ kind: z.literal('all') }),
+    z.object({ kind: z.literal('last') }),
+    z.object({ kind: z.literal('afterPrefix'), tokens: z.int().min(0) }),
+    z.object({ kind: z.literal('input') }),
+  ]),
+  verification: verificationSchema,
+});
+/** An ONNX file of an embedder folder. */
+export type EmbedderFile = Readonly<z.output<typeof fileSchema>>;
+/**
+ * Which tokens a graph pools. all: every real token; last: the last one; afterPrefix: those behind a prefix of a constant number of
+ * tokens; input: those that a third input, `pool_mask`, says.
+ */
+export type PooledTokens = EmbedderFile['pooled'];
+
+const manifestSchema = z.object({
+  format: z.literal('lmvec 1'),
+  /** adapter: adapters on a base model that lies elsewhere; weights: all weights; embedder: an exported folder. */
+  kind: z.enum(['adapter', 'weights', 'embedder']),
+  lmvec: z.string(),
+  recipe: recipeSchema,
+  lineage: lineageSchema,
+  base: baseSchema,
+  /** Stages whose adapters are merged before this folder's own, in their order; each lies in previous/<stage>/. They become parts of paths. */
+  previous: z.array(z.string().regex(/^[A-Za-z][A-Za-z0-9_]*$/)).default([]),
+  probe: probeSchema.exactOptional(),
+  files: z.array(fileSchema).default([]),
+});
+/** `lmvec.json`: what a folder of ours says about its model. */
+export type Manifest = Readonly<z.output<typeof manifestSchema>>;
+
+/** Reads `lmvec.json`; undefined where the folder has none. @throws UserError where it is broken. */
+export async function readManifest(folder: string): Promise<Manifest | undefined> {
+  const where = join(folder, manifestName);
+  const json = await readJsonFile(where);
+  if (json === undefined) return undefined;
+  const parsed = manifestSchema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+  throw userError({ what: 'broken description of a model', where, got: problems.join('; ') });
+}
+
+export async function writeManifest(
+  folder: string,
+  manifest: Omit<Manifest, 'format' | 'lmvec' | 'probe'> & { readonly probe?: ProbeResult },
+): Promise<void> {
+  const whole = { format: 'lmvec 1', lmvec: packageVersions().lmvec, ...manifest };
+  await writeFileAtomic(join(folder, manifestName), `${JSON.stringify(whole, null, 2)}\n`);
+}

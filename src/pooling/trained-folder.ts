@@ -1,0 +1,142 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import type { Decoder } from '../models/decoder.js';
+import { mergeLora } from '../models/lora.js';
+import type { ProbeResult } from '../models/probe.js';
+import type { TuningConfig } from '../models/schema.js';
+import { writeAdapter, writeSafetensors, type TensorToWrite } from '../models/weights/index.js';
+import { internalError } from '../shared/errors.js';
+import { writeFileAtomic } from '../shared/files.js';
+import type { EmbeddingRecipe, LineageStep } from './embedding-model.js';
+import { writeManifest, type BaseReference } from './manifest.js';
+import { createPooling } from './registry.js';
+
+type LoraTuning = Extract<TuningConfig, { readonly type: 'lora' }>;
+
+/** An earlier stage, already merged into the decoder's weights. */
+export interface MergedStage {
+  readonly name: string;
+  readonly tuning: TuningConfig;
+  readonly parameters: ReadonlyMap<string, Float32Array>;
+}
+
+/** A model in training. */
+export interface TrainedModel {
+  /** With all earlier stages merged, without this one's adapter. */
+  readonly decoder: Decoder;
+  readonly recipe: EmbeddingRecipe;
+  readonly tuning: TuningConfig;
+  /** What this stage trains: adapters or weights, and the pooling's parameters. */
+  readonly parameters: ReadonlyMap<string, Float32Array>;
+  readonly previous: readonly MergedStage[];
+  readonly lineage: readonly LineageStep[];
+  readonly base: BaseReference;
+  readonly probe?: ProbeResult;
+}
+
+/**
+ * Fills a run's best/ or last/. Adapters as peft lays them out, this stage's in the folder and earlier stages' in previous/<stage>/; where
+ * any stage tuned all weights, the merged weights in float32 instead. `loadEmbeddingModel` gives back the same model, bit for bit.
+ */
+export async function saveTrained(folder: string, model: TrainedModel): Promise<void> {
+  const { decoder, recipe, tuning, previous, lineage, base, probe } = model;
+  const lora = [tuning, ...previous.map((stage) => stage.tuning)].every((each) => each.type === 'lora');
+  if (lora) {
+    await saveAdapter(folder, { parameters: model.parameters, tuning, base });
+    for (const stage of previous) await saveAdapter(join(folder, 'previous', stage.name), { ...stage, base });
+  } else await writeSafetensors(join(folder, 'model.safetensors'), mergedWeights(model));
+  await savePooling(folder, { recipe, width: decoder.config.hidden_size, parameters: model.parameters });
+  await saveDescription(folder, decoder, decoder.rawConfig);
+  await writeManifest(folder, {
+    kind: lora ? 'adapter' : 'weights',
+    recipe,
+    lineage: [...lineage],
+    base,
+    previous: lora ? previous.map(({ name }) => name) : [],
+    files: [],
+    ...(probe === undefined ? {} : { probe }),
+  });
+}
+
+/** A decoder on disk, so that it is found and recognised again. */
+export async function baseReference(path: string): Promise<BaseReference> {
+  return path === 'embedded' ? { path } : { path: resolve(path), bytes: await weightBytes(path) };
+}
+
+/** Bytes of a decoder's weight files. */
+export async function weightBytes(path: string): Promise<number> {
+  const stats = await stat(path);
+  if (!stats.isDirectory()) return stats.size;
+  const names = (await readdir(path)).filter((name) => /^model.*\.safetensors$/.test(name));
+  const sizes = await Promise.all(names.map(async (name) => (await stat(join(path, name))).size));
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+/** config.json, tokenizer.json and tokenizer_config.json. */
+async function saveDescription(
+  folder: string,
+  { tokenizer }: Pick<Decoder, 'tokenizer'>,
+  config: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  const files: Readonly<Record<string, string>> = {
+    'config.json': `${JSON.stringify(config, null, 2)}\n`,
+    'tokenizer.json': JSON.stringify(tokenizer.json),
+    'tokenizer_config.json': `${JSON.stringify(tokenizer.config, null, 2)}\n`,
+  };
+  for (const [name, text] of Object.entries(files)) await writeFileAtomic(join(folder, name), text);
+}
+
+async function saveAdapter(
+  folder: string,
+  stage: {
+    readonly tuning: TuningConfig;
+    readonly parameters: ReadonlyMap<string, Float32Array>;
+    readonly base: BaseReference;
+  },
+): Promise<void> {
+  const { rank, alpha, dropout, targetModules } = loraOf(stage.tuning);
+  const tensors = new Map([...stage.parameters].filter(([name]) => /\.lora_[AB]\.weight$/.test(name)));
+  await writeAdapter(folder, { rank, alpha, dropout, targetModules, baseModel: stage.base.path, tensors });
+}
+
+/** Writes pooling.safetensors where the pooling is trained. */
+export async function savePooling(
+  folder: string,
+  model: {
+    readonly recipe: EmbeddingRecipe;
+    readonly width: number;
+    readonly parameters: ReadonlyMap<string, Float32Array>;
+  },
+): Promise<void> {
+  const shapes = createPooling(model.recipe.pooling, model.width).parameterShapes;
+  if (shapes === undefined) return;
+  const tensors = [...shapes].map(([name, shape]): TensorToWrite => {
+    const data = model.parameters.get(name);
+    if (data === undefined) throw internalError(`no pooling parameter ${name}`);
+    return { name, shape, storedType: 'F32', data };
+  });
+  await writeSafetensors(join(folder, 'pooling.safetensors'), tensors);
+}
+
+/** All weights with this stage's adapter merged, one at a time. */
+function mergedWeights({ decoder, tuning, parameters }: TrainedModel): TensorToWrite[] {
+  return [...decoder.weights].map(([name, base]): TensorToWrite => {
+    const shape = decoder.shapes.get(name);
+    if (shape === undefined) throw internalError(`no shape for ${name}`);
+    const stem = name.slice(0, -'.weight'.length);
+    const [a, b] = ['A', 'B'].map((side) => parameters.get(`${stem}.lora_${side}.weight`));
+    const data = (): Float32Array => {
+      if (a === undefined || b === undefined) return parameters.get(name) ?? base;
+      const { rank, alpha } = loraOf(tuning);
+      const merged = base.slice();
+      mergeLora(merged, a, b, { rank, scale: alpha / rank });
+      return merged;
+    };
+    return { name, shape, storedType: 'F32', data };
+  });
+}
+
+function loraOf(tuning: TuningConfig): LoraTuning {
+  if (tuning.type !== 'lora') throw internalError('adapters without a rank');
+  return tuning;
+}
