@@ -1,8 +1,8 @@
-import { engine, type Tensor } from '@tensorflow/tfjs';
+import { engine, zerosLike, type Tensor } from '@tensorflow/tfjs';
 import { internalError } from '../shared/errors.js';
 import type { Graph } from './graph.js';
 import { subgraph } from './graph.js';
-import { TensorPool } from './pool.js';
+import type { TensorPool } from './pool.js';
 import { Program, type HostTensor, type RuntimeOptions } from './program.js';
 import { splitGraph, type SavePolicy, type SplitGraph } from './split.js';
 import { trace, type InputSpec, type TensorFunction, type Tensors } from './trace.js';
@@ -138,7 +138,7 @@ export function traceGradient(
   return trace(
     ({ outputGradient, ...tensors }) => {
       const by = wrt.map((key) => tensors[key] as Tensor);
-      const { value, grads } = engine().gradients(() => fn(tensors), by, outputGradient as Tensor, true);
+      const { value, grads } = engine().gradients(() => fn(tensors), by, outputGradient, true);
       const named = wrt.map(
         (key, index) => [`gradient:${key}`, grads[index] ?? zerosLike(by[index] as Tensor)] as const,
       );
@@ -156,16 +156,12 @@ export function compileLoss(
 ): CompiledFunction {
   return compile((inputs) => {
     const by = options.wrt.map((key) => inputs[key] as Tensor);
-    const { value, grads } = engine().gradients(() => fn(inputs), by, undefined as unknown as Tensor, true);
+    const { value, grads } = engine().gradients(() => fn(inputs), by, undefined, true);
     const named = options.wrt.map(
       (key, index) => [`gradient:${key}`, grads[index] ?? zerosLike(by[index] as Tensor)] as const,
     );
     return { loss: value, ...Object.fromEntries(named) };
   }, options);
-}
-
-function zerosLike(x: Tensor): Tensor {
-  return x.mul(0);
 }
 
 function specsOf(inputs: HostTensors): Record<string, InputSpec> {
@@ -178,7 +174,7 @@ function specsOf(inputs: HostTensors): Record<string, InputSpec> {
 
 function shapeKey(inputs: HostTensors): string {
   let key = '';
-  for (const name in inputs) key += `${name}:${(inputs[name] as HostTensor).dims.join('x')};`;
+  for (const [name, { type, dims }] of Object.entries(inputs)) key += `${name}:${type}:${dims.join('x')};`;
   return key;
 }
 

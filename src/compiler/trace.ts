@@ -1,4 +1,4 @@
-import { engine, type Tensor } from '@tensorflow/tfjs';
+import { backend, engine, getBackend, type Tensor } from '@tensorflow/tfjs';
 import { internalError } from '../shared/errors.js';
 import { AXIS_PRIMES, type DynamicAxis } from './dimensions.js';
 import type { Graph } from './graph.js';
@@ -34,17 +34,17 @@ export function trace(
   inputs: Readonly<Record<string, InputSpec>>,
   options: TraceOptions,
 ): Graph {
-  const backend = recorderBackend(recordKernels);
+  const values = recorderBackend(recordKernels);
   const tf = engine();
-  const previous = tf.backend === null ? undefined : tf.backendName;
-  if (backend.current !== undefined) throw internalError('traces cannot be nested');
+  const previous = activeBackend();
+  if (values.current !== undefined) throw internalError('traces cannot be nested');
   void tf.setBackend(RECORDER_BACKEND);
   tf.startScope(options.name);
-  const recorder = new Recorder(backend, {
+  const recorder = new Recorder(values, {
     contrib: options.contrib ?? true,
     dynamicAxes: options.dynamicAxes ?? [],
   });
-  backend.current = recorder;
+  values.current = recorder;
   try {
     const tensors: Record<string, Tensor> = {};
     for (const [name, spec] of Object.entries(inputs))
@@ -53,11 +53,18 @@ export function trace(
   } catch (error) {
     throw explain(error, options.name);
   } finally {
-    backend.current = undefined;
+    values.current = undefined;
     tf.endScope();
-    backend.dispose();
-    if (previous !== undefined) void tf.setBackend(previous);
+    values.dispose();
+    void tf.setBackend(previous);
   }
+}
+
+/** Name of the backend that runs eager tfjs. */
+function activeBackend(): string {
+  // Chooses one where nobody has yet; until then the name is empty.
+  backend();
+  return getBackend();
 }
 
 function explain(error: unknown, name: string): unknown {

@@ -98,18 +98,20 @@ function withGradients(instance: Instance, kernel: string): TensorFunction {
     const results: Record<string, Tensor> = {};
     [instance.fn(inputs)].flat().forEach((output, index) => (results[`output:${index}`] = output));
     const by = Object.entries(inputs).filter(([, input]) => input.dtype === 'float32');
-    if (instance.noGradient === true || getGradient(kernel) === undefined || by.length === 0) return results;
+    const gradient: unknown = getGradient(kernel);
+    if (instance.noGradient === true || gradient === undefined || by.length === 0) return results;
     const weighted = (): Tensor =>
-      [instance.fn(inputs)].flat().reduce((sum: Tensor | undefined, output, index) => {
-        const size = count(output.shape);
-        const weights = cos(range(index, index + size)).reshape(output.shape);
-        const term = output.cast('float32').mul(weights).sum();
-        return sum === undefined ? term : sum.add(term);
-      }, undefined) as Tensor;
+      [instance.fn(inputs)]
+        .flat()
+        .map((output, index) => {
+          const weights = cos(range(index, index + count(output.shape))).reshape(output.shape);
+          return output.cast('float32').mul(weights).sum();
+        })
+        .reduce((sum, term) => sum.add(term));
     const { grads } = engine().gradients(
       weighted,
       by.map(([, input]) => input),
-      undefined as unknown as Tensor,
+      undefined,
       true,
     );
     by.forEach(([name, input], index) => (results[`gradient:${name}`] = grads[index] ?? zerosLike(input)));

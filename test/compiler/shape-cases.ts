@@ -99,7 +99,7 @@ const scatterNd: KernelCase = fc.tuple(shapes(1, 3), seeds).chain(([shape, seed]
       indices: pointers(shape, depth, seed),
       updates: reals([2, 3, ...shape.slice(depth)], seed + 1),
     },
-    fn: ({ indices, updates }) => tf.scatterND(indices!, updates!, shape as [number]),
+    fn: ({ indices, updates }) => tf.scatterND(indices!, updates!, shape),
   })),
 );
 
@@ -209,7 +209,7 @@ export const shapeCases: Readonly<Record<string, KernelCase>> = {
     .map(([[start, stop, step], dtype]) => ({
       inputs: { x: reals([], 1) },
       fn: ({ x }) => {
-        const values = tf.range(start!, stop!, step! < 1 && step! > 0 ? 1 : step!, dtype);
+        const values = tf.range(start, stop, step < 1 && step > 0 ? 1 : step, dtype);
         return [values, tf.range(0, 4).mul(x!)];
       },
     })),

@@ -12,7 +12,7 @@ export function input(inputs: RecordInputs, name: string): TensorInfo {
 export function attributeNumber(attributes: RecordAttributes, name: string, fallback?: number): number {
   const value = attributes[name] ?? fallback;
   if (typeof value !== 'number')
-    throw internalError(`kernel attribute ${name} is ${String(value)}, not a number`);
+    throw internalError(`kernel attribute ${name} is ${typeof value}, not a number`);
   return value;
 }
 

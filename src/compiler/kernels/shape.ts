@@ -1,5 +1,6 @@
 import { backend_util, slice_util, util } from '@tensorflow/tfjs';
 import type { TensorInfo } from '@tensorflow/tfjs';
+import { internalError } from '../../shared/errors.js';
 import { elementType, type RecordKernel, type Recorder } from '../recorder.js';
 import { attributeNumber, attributeNumbers, input, sameShape } from './access.js';
 
@@ -9,13 +10,20 @@ function reshapeTo(recorder: Recorder, x: TensorInfo, shape: number[]): TensorIn
   return recorder.emit('Reshape', [x, recorder.reshapeTarget(shape)], { shape, type });
 }
 
+/** Replaces a -1. In big integers: with dynamic axes the number of elements is no longer exact in floating point. */
+function inferShape(from: readonly number[], to: readonly number[]): number[] {
+  const size = (shape: readonly number[]): bigint =>
+    shape.reduce((product, length) => product * BigInt(length), 1n);
+  const known = size(to.filter((length) => length !== -1));
+  const shape = to.map((length) => (length === -1 && known !== 0n ? Number(size(from) / known) : length));
+  if (size(shape) !== size(from))
+    throw internalError(`cannot reshape [${from.join(', ')}] to [${to.join(', ')}]`);
+  return shape;
+}
+
 const reshape: RecordKernel = (recorder, inputs, attributes) => {
   const x = input(inputs, 'x');
-  const shape = util.inferFromImplicitShape(
-    attributeNumbers(attributes, 'shape'),
-    util.sizeFromShape(x.shape),
-  );
-  return reshapeTo(recorder, x, shape);
+  return reshapeTo(recorder, x, inferShape(x.shape, attributeNumbers(attributes, 'shape')));
 };
 
 const expandDims: RecordKernel = (recorder, inputs, attributes) => {
@@ -51,7 +59,13 @@ function sliceOf(
   if (axes.length === 0) return recorder.emit('Identity', [x], { shape, type });
   const starts = axes.map((axis) => begin[axis] as number);
   const ends = axes.map((axis) => (begin[axis] as number) + (size[axis] as number));
-  return recorder.emit('Slice', [x, recorder.int64s(starts), recorder.shape(ends), recorder.int64s(axes)], {
+  for (const [index, axis] of axes.entries())
+    recorder.expectLengths(x.shape[axis] as number, [
+      starts[index] as number,
+      ends[index] as number,
+      shape[axis] as number,
+    ]);
+  return recorder.emit('Slice', [x, recorder.shape(starts), recorder.shape(ends), recorder.int64s(axes)], {
     shape,
     type,
   });
@@ -62,7 +76,7 @@ const slice: RecordKernel = (recorder, inputs, attributes) => {
   const [begin, size] = slice_util.parseSliceParams(
     { shape: x.shape, rank: x.shape.length } as never,
     attributeNumbers(attributes, 'begin'),
-    attributeNumbers(attributes, 'size'),
+    attributes['size'] as number | number[],
   );
   return sliceOf(recorder, x, begin ?? [], size ?? []);
 };
@@ -70,11 +84,7 @@ const slice: RecordKernel = (recorder, inputs, attributes) => {
 const split: RecordKernel = (recorder, inputs, attributes) => {
   const x = input(inputs, 'x');
   const axis = util.parseAxisParam(attributeNumber(attributes, 'axis'), x.shape)[0] as number;
-  const sizes = backend_util.prepareSplitSize(
-    x as never,
-    attributes['numOrSizeSplits'] as number | number[],
-    axis,
-  );
+  const sizes = backend_util.prepareSplitSize(x, attributes['numOrSizeSplits'] as number | number[], axis);
   const begin = x.shape.map(() => 0);
   return sizes.map((length) => {
     const size = [...x.shape];
@@ -90,6 +100,7 @@ function concatenate(recorder: Recorder, parts: readonly TensorInfo[], axis: num
     parts.map((part) => part.shape),
     axis,
   );
+  for (const part of parts) recorder.expectLengths(part.shape[axis] as number, [shape[axis] as number]);
   return recorder.emit(
     'Concat',
     parts,
@@ -135,7 +146,8 @@ const pad: RecordKernel = (recorder, inputs, attributes) => {
     (length, axis) => length + (paddings[axis]?.[0] ?? 0) + (paddings[axis]?.[1] ?? 0),
   );
   const type = elementType(x.dtype);
-  const amounts = recorder.int64s([
+  for (const [axis, length] of shape.entries()) recorder.expectLengths(x.shape[axis] as number, [length]);
+  const amounts = recorder.shape([
     ...paddings.map(([before]) => before),
     ...paddings.map(([, after]) => after),
   ]);
