@@ -13,7 +13,10 @@ export class OnnxEmbedder {
   ) {}
 
   static async open(path: string, pooled: PooledTokens, options: RuntimeOptions = {}): Promise<OnnxEmbedder> {
-    return new OnnxEmbedder(await onnxRuntime().InferenceSession.create(path, sessionOptions(options)), pooled);
+    return new OnnxEmbedder(
+      await onnxRuntime().InferenceSession.create(path, sessionOptions(options)),
+      pooled,
+    );
   }
 
   /** Unit vectors [N, E] of a batch, padded on the given side where the texts are not of one length. */

@@ -1,0 +1,196 @@
+import { promptParts, type EmbeddingModel, type EmbeddingRecipe } from '../pooling/embedding-model.js';
+import type { EmbedderFile } from '../pooling/manifest.js';
+import type { StockModules } from './sentence-transformers.js';
+
+export interface CardOptions {
+  readonly name: string;
+  readonly model: Pick<EmbeddingModel, 'recipe' | 'lineage'>;
+  readonly base: string;
+  readonly files: readonly EmbedderFile[];
+  readonly stock: StockModules | { readonly reason: string };
+  readonly dimensions: number;
+  /** Markdown, from whoever measured. */
+  readonly metrics?: string;
+}
+
+/** The model card of an embedder folder. */
+export function modelCard(options: CardOptions): string {
+  const { name, model, base, files, stock, metrics } = options;
+  const { recipe, lineage } = model;
+  const sections = [
+    frontMatter('reason' in stock),
+    `# ${name}`,
+    `A text-embedding model made of the decoder \`${base}\` with lmvec. Texts become unit vectors of ${options.dimensions} numbers; compare them by their inner product, which is their cosine.`,
+    '## Recipe',
+    recipeTable(recipe),
+    lineage.length === 0
+      ? 'Nothing was trained: the weights are those of the decoder.'
+      : lineage
+          .map(
+            ({ stage, objective, steps, tuning }, i) =>
+              `${i + 1}. ${stage}: ${objective}, ${steps} steps, ${tuning}`,
+          )
+          .join('\n'),
+    '## Results',
+    metrics ?? 'None were given when this folder was written.',
+    '## Verification',
+    'Each ONNX file was run against the model that it was written from, text by text and in batches padded on the right and on the left.',
+    verificationTable(files),
+    '## Use',
+    ...usage(options),
+    warning(recipe),
+  ];
+  return `${sections.join('\n\n')}\n`;
+}
+
+function frontMatter(onnxOnly: boolean): string {
+  const library = onnxOnly ? 'transformers.js' : 'sentence-transformers';
+  return `---
+library_name: ${library}
+pipeline_tag: feature-extraction
+tags: [sentence-similarity, feature-extraction, onnx, lmvec]
+---`;
+}
+
+function recipeTable(recipe: EmbeddingRecipe): string {
+  const { attention, pooling, maxTokens } = recipe;
+  const { prompt, pool } = promptParts(recipe);
+  const pools = { text: 'those of the text, without the prompt', all: 'all', last: 'the last one' };
+  const rows = [
+    [
+      'attention',
+      typeof attention === 'string'
+        ? attention
+        : `bidirectional in the last ${attention.lastLayers} layers, causal below`,
+    ],
+    ['pooling', `${pooling.type}, layer ${pooling.layer}`],
+    ['pooled tokens', pools[pool]],
+    ['prompt', prompt === undefined ? 'none' : code(prompt)],
+    ['longest text', `${maxTokens} tokens, prompt included; longer texts are cut, the prompt is not`],
+  ];
+  return table(['', ''], rows);
+}
+
+function verificationTable(files: readonly EmbedderFile[]): string {
+  const rows = files.map(({ path, verification: v }) => [
+    code(path),
+    v.largestDifference.toExponential(1),
+    v.smallestCosine.toFixed(7),
+    v.lengths.join(', '),
+    v.runtime,
+  ]);
+  return table(
+    ['file', 'largest difference of a component', 'smallest cosine', 'lengths in tokens', 'runtime'],
+    rows,
+  );
+}
+
+function usage({ model, files, stock, name }: CardOptions): string[] {
+  const { prompt } = promptParts(model.recipe);
+  const hasTwoInputs = files.some(({ path }) => path === 'onnx/model.onnx');
+  const framed =
+    prompt === undefined
+      ? []
+      : [
+          `**Every text has to stand in the prompt** ${code(prompt)} (lmvec does it by itself). ${
+            model.recipe.prompt === undefined
+              ? ''
+              : 'Its whole frame belongs around each text before it is tokenised; without it the vectors are others.'
+          }`,
+        ];
+  const lmvec = `### lmvec
+
+\`\`\`
+lmvec embed --model ${name}/ --input sentences.txt --output vectors.jsonl
+\`\`\`
+
+\`\`\`ts
+import { Embedder } from 'lmvec';
+const embedder = await Embedder.open('${name}');
+const vectors = await embedder.encode(['first text', 'second text']);
+\`\`\``;
+  if (!hasTwoInputs) {
+    return [
+      ...framed,
+      lmvec,
+      '### Other tools',
+      'There is no `onnx/model.onnx`: which tokens are pooled depends on where the text lies in its prompt, and `input_ids` and `attention_mask` do not say. transformers.js, text-embeddings-inference and sentence-transformers therefore cannot use this folder. In ONNX Runtime, give `onnx/model_pool_mask.onnx` a third input `pool_mask`, 1 for the tokens of the text.',
+    ];
+  }
+  return [
+    ...framed,
+    lmvec,
+    transformersJs(model.recipe),
+    onnxRuntimeUse(),
+    sentenceTransformers(stock, name),
+  ];
+}
+
+function transformersJs(recipe: EmbeddingRecipe): string {
+  const { prompt } = promptParts(recipe);
+  const text = prompt === undefined ? "'a text'" : JSON.stringify(prompt.replace('{text}', 'a text'));
+  return `### transformers.js
+
+\`\`\`js
+const tokenizer = await AutoTokenizer.from_pretrained(folder);
+const model = await AutoModel.from_pretrained(folder, { dtype: 'fp32' });
+const { sentence_embedding } = await model(await tokenizer([${text}], { padding: true, truncation: true }));
+\`\`\`
+
+${pipelineNote(recipe)}`;
+}
+
+/** The pipeline pools \`last_hidden_state\` itself, in the ways that it knows. */
+function pipelineNote(recipe: EmbeddingRecipe): string {
+  const pooling = pipelinePooling(recipe);
+  return pooling === undefined
+    ? 'Its `feature-extraction` pipeline pools by itself and does not know this pooling: use `sentence_embedding`.'
+    : `Its \`feature-extraction\` pipeline gives the same with \`{ pooling: '${pooling}', normalize: true }\`.`;
+}
+
+function pipelinePooling(recipe: EmbeddingRecipe): string | undefined {
+  const { prompt, pool } = promptParts(recipe);
+  const { type } = recipe.pooling;
+  if (pool === 'text' && prompt !== undefined) return undefined;
+  if (type === 'latentAttention') return undefined;
+  if (type === 'last' || type === 'eos') return 'last_token';
+  if (pool === 'last') return undefined;
+  return type === 'mean' ? 'mean' : type === 'first' ? 'cls' : undefined;
+}
+
+function onnxRuntimeUse(): string {
+  return `### ONNX Runtime, text-embeddings-inference
+
+\`onnx/model.onnx\` takes \`input_ids\` and \`attention_mask\`, int64 [batch, sequence], padded on either side, and gives \`last_hidden_state\` [batch, sequence, hidden size] and \`sentence_embedding\`, pooled and normalised: the latter is the result.`;
+}
+
+function sentenceTransformers(stock: CardOptions['stock'], name: string): string {
+  const title = '### sentence-transformers';
+  if ('reason' in stock)
+    return `${title}\n\nNot with this model: ${stock.reason}. There is no \`modules.json\`; a \`SentenceTransformer\` made of this folder would pool in another way without saying so. Use the ONNX file.`;
+  return `${title}
+
+\`\`\`python
+model = SentenceTransformer('${name}')  # transformers 5.2 or later: see the warning
+embeddings = model.encode(['a text'])
+\`\`\``;
+}
+
+function warning(recipe: EmbeddingRecipe): string {
+  if (recipe.attention === 'causal') return '';
+  const said =
+    recipe.attention === 'bidirectional'
+      ? '`config.json` says `"is_causal": false`, which transformers reads from version 5.2 on; older versions, and every other loader of causal language models,'
+      : 'No `config.json` can say that only the last layers look at later tokens, so every loader of causal language models';
+  return `> **Warning.** \`model.safetensors\` was trained with bidirectional attention. ${said} will load it without an error and compute wrong vectors. The ONNX file holds its attention inside and is the one to trust.`;
+}
+
+function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+  return [line(header), line(header.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+function code(text: string): string {
+  return `\`${text.replaceAll('\n', '\\n').replaceAll('`', "'")}\``;
+}

@@ -1,0 +1,163 @@
+import { readdir } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import { createTokenizer } from '../data/tokenizer.js';
+import { HEAD } from '../models/llama.js';
+import { probeAttention, type ProbeResult } from '../models/probe.js';
+import { writeSafetensors, type TensorToWrite } from '../models/weights/index.js';
+import type { EmbeddingModel } from '../pooling/embedding-model.js';
+import { writeManifest, type EmbedderFile } from '../pooling/manifest.js';
+import { savePooling } from '../pooling/trained-folder.js';
+import { internalError, userError } from '../shared/errors.js';
+import { exists, writeFileAtomic, writeFolderAtomic } from '../shared/files.js';
+import { modelCard } from './card.js';
+import { embedderGraph } from './graph.js';
+import { writeOnnxFile } from './onnx-file.js';
+import { onnxFiles } from './pooled-tokens.js';
+import { stockFiles, stockModules } from './sentence-transformers.js';
+import { tokenizerFiles, type TokenizerFiles } from './tokenizer-files.js';
+import { verifyFile } from './verify.js';
+
+export interface ExportOptions {
+  readonly overwrite?: boolean;
+  readonly threads?: number;
+  /** Results as markdown, for the card. */
+  readonly metrics?: string;
+  /** Bytes of weights above which an ONNX file keeps them in a second file. */
+  readonly externalAbove?: number;
+}
+
+export interface ExportResult {
+  readonly files: readonly EmbedderFile[];
+  readonly probe: ProbeResult;
+}
+
+/**
+ * Writes a model as a folder that other tools open: ONNX graphs with pooling and normalisation inside, merged weights, tokenizer,
+ * descriptions, card. Every ONNX file is run against the model before the folder appears; the folder is whole or absent.
+ * @throws UserError where the folder exists and may not be replaced
+ */
+export async function exportFolder(
+  model: EmbeddingModel,
+  output: string,
+  options: ExportOptions = {},
+): Promise<ExportResult> {
+  await checkNewEmbedderFolder(output, options.overwrite === true);
+  const threads = options.threads === undefined ? {} : { threads: options.threads };
+  const probe = await probeAttention(model.decoder, model.recipe.attention, threads);
+  const files: EmbedderFile[] = [];
+  await writeFolderAtomic(resolve(output), async (folder) => {
+    const { decoder, recipe, lineage } = model;
+    const tokenizer = createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config);
+    const external: string[] = [];
+    for (const file of onnxFiles(recipe, tokenizer)) {
+      const path = join(folder, file.path);
+      const limit = options.externalAbove === undefined ? {} : { externalAbove: options.externalAbove };
+      const written = await writeOnnxFile(path, embedderGraph(model, file.pooled), limit);
+      if (written.external) external.push(basename(file.path));
+      files.push({ ...file, verification: await verifyFile(path, file, model, threads) });
+    }
+    const width = decoder.config.hidden_size;
+    const forTools = tokenizerFiles(recipe, tokenizer);
+    const stock = stockModules(recipe, { layers: decoder.config.num_hidden_layers, files });
+    const described: Record<string, unknown> = {
+      'config.json': modelConfig(model, forTools, external),
+      'tokenizer_config.json': forTools.config,
+      'special_tokens_map.json': forTools.specialTokens,
+      ...('reason' in stock ? {} : stockFiles(stock, { dimensions: width, maxTokens: recipe.maxTokens })),
+    };
+    await writeFileAtomic(join(folder, 'tokenizer.json'), JSON.stringify(forTools.json));
+    for (const [name, content] of Object.entries(described))
+      await writeFileAtomic(join(folder, name), `${JSON.stringify(content, null, 2)}\n`);
+    await writeSafetensors(join(folder, 'model.safetensors'), baseWeights(model));
+    await savePooling(folder, { recipe, width, parameters: model.poolingParameters });
+    const base = baseName(model.base);
+    await writeManifest(folder, {
+      kind: 'embedder',
+      recipe,
+      lineage: [...lineage],
+      base: { path: base },
+      previous: [],
+      probe,
+      files,
+    });
+    const { metrics } = options;
+    const name = basename(resolve(output));
+    const card = {
+      name,
+      model,
+      base,
+      files,
+      stock,
+      dimensions: width,
+      ...(metrics === undefined ? {} : { metrics }),
+    };
+    await writeFileAtomic(join(folder, 'README.md'), modelCard(card));
+  });
+  return { files, probe };
+}
+
+/**
+ * Says early, before anything expensive, whether an export would refuse.
+ * @throws UserError where the folder exists and may not be replaced, or was not made by an export
+ */
+export async function checkNewEmbedderFolder(output: string, overwrite: boolean): Promise<void> {
+  if (!(await exists(output))) return;
+  if (!overwrite) {
+    throw userError({
+      what: 'the output folder exists',
+      where: output,
+      hint: 'replace it: --overwrite; or choose another: --output',
+    });
+  }
+  const names = await readdir(output).catch(() => undefined);
+  const ours = names?.includes('lmvec.json') === true && names.includes('onnx');
+  if (ours || names?.length === 0) return;
+  throw userError({
+    what: 'the output folder was not made by an export, so it is not overwritten',
+    where: output,
+    hint: 'choose another: --output',
+  });
+}
+
+/** `config.json` as AutoModel reads it: the base model without a head, and whether it is causal. */
+function modelConfig(
+  { decoder, recipe }: EmbeddingModel,
+  { padTokenId }: TokenizerFiles,
+  external: readonly string[],
+): Record<string, unknown> {
+  const config: Record<string, unknown> = { ...decoder.rawConfig };
+  const given = config['architectures'];
+  const architecture: unknown = Array.isArray(given) ? given[0] : undefined;
+  // transformers 5 reads `torch_dtype` too, 4 knows no other word.
+  for (const key of ['dtype', 'quantization_config', 'auto_map']) Reflect.deleteProperty(config, key);
+  Object.assign(config, {
+    architectures: [
+      typeof architecture === 'string' ? architecture.replace(/ForCausalLM$/, 'Model') : 'LlamaModel',
+    ],
+    torch_dtype: 'float32',
+    pad_token_id: padTokenId,
+    is_causal: recipe.attention === 'causal',
+  });
+  if (recipe.window === 'drop' && 'sliding_window' in config) config['sliding_window'] = null;
+  if (external.length > 0)
+    config['transformers.js_config'] = {
+      use_external_data_format: Object.fromEntries(external.map((name) => [name, 1])),
+    };
+  return config;
+}
+
+/** The merged weights under the names of a base model: no `model.` in front, no head. */
+function baseWeights({ decoder }: EmbeddingModel): TensorToWrite[] {
+  return [...decoder.weights]
+    .filter(([name]) => name !== HEAD)
+    .map(([name, data]): TensorToWrite => {
+      const shape = decoder.shapes.get(name);
+      if (shape === undefined) throw internalError(`no shape for ${name}`);
+      return { name: name.replace(/^model\./, ''), shape, storedType: 'F32', data };
+    });
+}
+
+/** What may leave this machine of a decoder's path. */
+function baseName(path: string): string {
+  return basename(path) === '' ? path : basename(path);
+}

@@ -1,0 +1,74 @@
+import { parsePrompt } from '../data/prompts.js';
+import { blocksOf, promptParts, type EmbeddingRecipe } from '../pooling/embedding-model.js';
+import type { EmbedderFile } from '../pooling/manifest.js';
+import { createPooling } from '../pooling/registry.js';
+
+/** How the stock modules of sentence-transformers say a recipe. */
+export interface StockModules {
+  readonly mode: 'mean' | 'cls' | 'lasttoken' | 'weightedmean';
+  /** Put before every text. */
+  readonly prompt: string | undefined;
+  /** Whether the prompt's tokens are pooled too. */
+  readonly includePrompt: boolean;
+}
+
+/** The stock modules that do the same as a recipe, or why there are none. */
+export function stockModules(
+  recipe: EmbeddingRecipe,
+  { layers, files }: { readonly layers: number; readonly files: readonly Pick<EmbedderFile, 'pooled'>[] },
+): StockModules | { readonly reason: string } {
+  const { prompt, pool } = promptParts(recipe);
+  const frame = prompt === undefined ? undefined : parsePrompt(prompt);
+  const pooling = createPooling(recipe.pooling, 1);
+  const none = (reason: string) => ({ reason });
+  if (typeof recipe.attention === 'object')
+    return none('only the last layers of this model are bidirectional, which no `config.json` can say');
+  if (!blocksOf(recipe.pooling.layer, layers).normed)
+    return none(`it pools layer ${recipe.pooling.layer}, sentence-transformers the last`);
+  const mode =
+    pool === 'last' && pooling.transform === undefined ? 'lasttoken' : pooling.sentenceTransformersMode;
+  if (mode === undefined) return none(`there is no stock module for ${recipe.pooling.type} pooling`);
+  if (frame === undefined) return { mode, prompt: undefined, includePrompt: true };
+  if (frame.after !== '') return none('a part of its prompt stands behind the text');
+  if (frame.preset?.preparation === 'sentence') return none('its prompt changes the punctuation of the text');
+  if (pool === 'text' && !files.some(({ pooled }) => pooled.kind === 'afterPrefix'))
+    return none('where its prompt ends in tokens depends on the text');
+  return { mode, prompt: frame.before, includePrompt: pool !== 'text' };
+}
+
+/** The files of the stock modules, by path. */
+export function stockFiles(
+  { mode, prompt, includePrompt }: StockModules,
+  { dimensions, maxTokens }: { readonly dimensions: number; readonly maxTokens: number },
+): Record<string, unknown> {
+  const module = (idx: number, path: string, type: string) => ({
+    idx,
+    name: String(idx),
+    path,
+    type: `sentence_transformers.models.${type}`,
+  });
+  return {
+    'modules.json': [
+      module(0, '', 'Transformer'),
+      module(1, '1_Pooling', 'Pooling'),
+      module(2, '2_Normalize', 'Normalize'),
+    ],
+    '1_Pooling/config.json': {
+      word_embedding_dimension: dimensions,
+      pooling_mode_cls_token: mode === 'cls',
+      pooling_mode_mean_tokens: mode === 'mean',
+      pooling_mode_max_tokens: false,
+      pooling_mode_mean_sqrt_len_tokens: false,
+      pooling_mode_weightedmean_tokens: mode === 'weightedmean',
+      pooling_mode_lasttoken: mode === 'lasttoken',
+      include_prompt: includePrompt,
+    },
+    '2_Normalize/config.json': {},
+    'sentence_bert_config.json': { max_seq_length: maxTokens, do_lower_case: false },
+    'config_sentence_transformers.json': {
+      prompts: prompt === undefined ? {} : { default: prompt },
+      default_prompt_name: prompt === undefined ? null : 'default',
+      similarity_fn_name: 'cosine',
+    },
+  };
+}
