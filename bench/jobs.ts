@@ -21,7 +21,7 @@ export interface Job {
 
 export type JobKind = 'simcse' | 'mntp' | 'encode';
 
-/** `fastest`: whatever our engine does best where memory is no concern. */
+/** `fastest`: the fastest save policy that fits in the memory that the bars leave. */
 export type SavePolicy = 'fastest' | 'block inputs';
 
 /** Sentences, or token ids where the bench fixes the shape. SimCSE takes each text twice. */

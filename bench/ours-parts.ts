@@ -1,12 +1,9 @@
-import { TensorPool } from '../src/compiler/pool.js';
 import { packTexts } from '../src/data/packing.js';
 import { preparer, type TextPreparer } from '../src/data/prompts.js';
 import { batchIndices } from '../src/data/sampler.js';
 import { createTokenizer } from '../src/data/tokenizer.js';
 import { loadDecoder } from '../src/models/decoder.js';
-import { initialiseLora } from '../src/models/lora.js';
-import { DecoderRunner, GradientSink } from '../src/models/runner.js';
-import { blockMatrices } from '../src/models/schema.js';
+import { tuningSchema } from '../src/models/schema.js';
 import { openDecoder } from '../src/models/weights/index.js';
 import { exportEmbedder } from '../src/recipes/export.js';
 import { openModel } from '../src/recipes/open-model.js';
@@ -14,20 +11,19 @@ import { internalError } from '../src/shared/errors.js';
 import type { Objective, ObjectiveContext } from '../src/training/objectives/objective.js';
 import { simcse } from '../src/training/objectives/simcse.js';
 import { mntp } from '../src/training/objectives/token-prediction.js';
-import { AdamW, globalNorm } from '../src/training/optimizer.js';
 import { stageSchema, type StageConfig } from '../src/training/schema.js';
+import { stageFactory } from '../src/training/stage.js';
 import type { Job, JobBatch } from './jobs.js';
 import type { OpenBench } from './ours.js';
 
+/** The bars' least allowance, of `simcse-128`: what `train.memory` would say. */
+const memory = 3e9;
+
 /** LoRA SimCSE: each batch's texts twice, packed, one optimizer step. */
 export async function openSimcse(job: Job): Promise<OpenBench> {
-  const stage = stageOf(job, {
-    objective: 'simcse',
-    scale: job.scale,
-    attentionDropout: job.attentionDropout,
-  });
-  if (stage.objective !== 'simcse') throw internalError('not a SimCSE stage');
-  return openTraining(job, stage, (context) => {
+  const objective = { objective: 'simcse', scale: job.scale, attentionDropout: job.attentionDropout };
+  return openTraining(job, objective, (stage, context) => {
+    if (stage.objective !== 'simcse') throw internalError('not a SimCSE stage');
     const texts = inStepOrder(job, context.seed);
     const prepare = preparer({ tokenizer: context.tokenizer, pool: 'all', maxTokens: job.maxTokens });
     return simcse(
@@ -39,94 +35,64 @@ export async function openSimcse(job: Job): Promise<OpenBench> {
 
 /** MNTP: each batch's chunks of token ids, masked, one optimizer step. */
 export async function openMntp(job: Job): Promise<OpenBench> {
-  const stage = stageOf(job, { objective: 'mntp', maskRatio: job.maskRatio });
-  if (stage.objective !== 'mntp') throw internalError('not an MNTP stage');
-  return openTraining(job, stage, (context) => {
+  return openTraining(job, { objective: 'mntp', maskRatio: job.maskRatio }, (stage, context) => {
+    if (stage.objective !== 'mntp') throw internalError('not an MNTP stage');
     const prepare = preparer({ tokenizer: context.tokenizer, pool: 'all', maxTokens: job.maxTokens });
-    return mntp(
-      inStepOrder(job, context.seed).map((text) => tokenized(text, prepare)),
-      stage,
-      context,
-    );
+    const chunks = inStepOrder(job, context.seed).map((text) => tokenized(text, prepare));
+    return mntp(chunks, stage, context);
   });
 }
 
-function stageOf(job: Job, objective: object): StageConfig {
-  return stageSchema.parse({
-    ...objective,
-    maxSteps: job.batches.length,
-    batchTexts: textsOf(job.batches[0]).length,
-    maxTokens: job.maxTokens,
-    learningRate: job.learningRate,
-  });
-}
-
+/** A stage as `train` makes it, but for the texts of its batches: those are the job's. */
 async function openTraining(
   job: Job,
-  stage: StageConfig,
-  objectiveOf: (context: ObjectiveContext) => Objective,
+  objective: object,
+  createObjective: (stage: StageConfig, context: ObjectiveContext) => Objective,
 ): Promise<OpenBench> {
-  const { threads, seed, lora } = job;
   const source = await openDecoder(job.model);
   const decoder = await loadDecoder(source);
   await source.weights.close();
-  const parameters = initialiseLora(decoder.config, { ...lora, targetModules: blockMatrices }, seed);
-  const pool = new TensorPool();
-  const runner = new DecoderRunner({
-    decoder,
+  const { seed, threads, maxTokens } = job;
+  const recipe = {
     attention: 'bidirectional',
-    pool,
-    threads,
-    trainable: parameters,
-    adapterScale: lora.alpha / lora.rank,
-    policy: job.policy === 'fastest' ? 'matmulOutputs' : 'blockInputs',
-    attentionDropout: stage.attentionDropout,
-    adapterDropout: lora.dropout,
-  });
-  const objective = objectiveOf({
+    window: 'keep',
+    pooling: { type: 'mean', layer: -1 },
+    maxTokens,
+  } as const;
+  const createStage = stageFactory({
     decoder,
-    tokenizer: createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config),
-    recipe: {
-      attention: 'bidirectional',
-      window: 'keep',
-      pooling: { type: 'mean', layer: -1 },
-      maxTokens: job.maxTokens,
-    },
-    runner,
-    pool,
-    threads,
+    recipe,
+    tuning: tuningSchema.parse({ type: 'lora', ...job.lora }),
     seed,
-    trained: new Set(),
-    poolingTensors: {},
+    threads,
+    memory,
+    ...(job.policy === 'block inputs' ? { savePolicy: 'blockInputs' as const } : {}),
+    data: { sentences: [], documents: noDocuments },
+    createObjective,
+    save: () => Promise.reject(internalError('a bench saves nothing')),
   });
-  const optimizer = new AdamW(parameters, new Set(), stage);
-  const sink = new GradientSink();
+  const stage = stageSchema.parse({
+    ...objective,
+    maxSteps: job.batches.length,
+    batchTexts: textsOf(job.batches[0]).length,
+    maxTokens,
+    learningRate: job.learningRate,
+  });
+  const runner = await createStage({ name: 'bench', stage, previous: [] });
+  const { savePolicy, memoryEstimate } = await runner.describe();
+  console.error(`lmvec: save policy ${savePolicy}, expected peak ${(memoryEstimate / 1e9).toFixed(2)} GB`);
   return {
     run: async (_, index) => {
-      const batch = objective.batch(index);
-      const pass = await runner.forward(batch.batches, { keep: true, dropout: { seed, step: index } });
-      const { loss, hiddenGradients } = await objective.loss(pass, batch, sink);
-      await runner.backward(pass, hiddenGradients, sink);
-      const norm = globalNorm(sink.gradients.values());
-      const scale = stage.clipNorm === null ? 1 : Math.min(1, stage.clipNorm / norm);
-      optimizer.update(sink.gradients, { learningRate: job.learningRate, scale });
-      sink.clear();
-      const multipliedTokens = batch.batches.reduce(
-        (sum, { rows, tokensPerRow }) => sum + rows * tokensPerRow,
-        0,
-      );
-      return {
-        realTokens: batch.tokens,
-        multipliedTokens,
-        note: `loss ${loss.toFixed(4)}, gradient norm ${norm.toFixed(3)}`,
-      };
+      const { tokens, multipliedTokens, loss, gradientNorm } = await runner.step(index);
+      const note = `loss ${loss.toFixed(4)}, gradient norm ${gradientNorm.toFixed(3)}`;
+      return { realTokens: tokens, multipliedTokens, note };
     },
-    close: async () => {
-      await objective.dispose();
-      await runner.dispose();
-      pool.clear();
-    },
+    close: () => runner.dispose(),
   };
+}
+
+async function* noDocuments(): AsyncGenerator<string> {
+  // The objective has its texts from the job.
 }
 
 type JobText = string | readonly number[];

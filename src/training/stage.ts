@@ -34,6 +34,8 @@ export interface StageFactoryOptions {
   readonly memory?: number;
   readonly savePolicy?: SavePolicy;
   readonly data: TrainingData;
+  /** In place of the stage's own objective over `data`: batches that are given, as the bench has them. */
+  createObjective?(stage: StageConfig, context: ObjectiveContext): Objective;
   /** Fills a folder with the model as it is now. */
   save(folder: string, model: StageModel): Promise<void>;
 }
@@ -141,7 +143,9 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
     poolingTensors,
     ...runtime,
   };
-  const objective = await createObjective(stage, { context, data: options.data });
+  const objective =
+    options.createObjective?.(stage, context) ??
+    (await createObjective(stage, { context, data: options.data }));
   const decaying = new Set([...parameters].filter(([name]) => isMatrix(name, decoder)).map(([name]) => name));
   const optimizer = new AdamW(parameters, decaying, stage);
   const sink = new GradientSink();
