@@ -1,6 +1,16 @@
+import { createHash } from 'node:crypto';
+import { closeSync, openSync, readSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+import { Embedder } from '../embedder/embedder.js';
 import type { Encode } from '../evaluation/encoder.js';
 import type { ModelMeta } from '../evaluation/mteb.js';
+import { parseDecoderConfig, type DecoderConfig } from '../models/decoder-config.js';
+import { probeAttention, type ProbeResult } from '../models/probe.js';
 import type { AttentionMode, WindowMode } from '../models/schema.js';
+import { openSafetensors } from '../models/weights/index.js';
+import { readJsonFile } from '../models/weights/json-file.js';
+import { elementCount } from '../models/weights/types.js';
+import { promptParts } from '../pooling/embedding-model.js';
 import type { PoolingConfig } from '../pooling/schema.js';
 import { internalError } from '../shared/errors.js';
 
@@ -31,7 +41,147 @@ export interface OpenModel {
   close(): Promise<void>;
 }
 
-/** @throws UserError where the model cannot be read or an option does not fit it. */
-export function openModel(options: ModelOptions): Promise<OpenModel> {
-  return Promise.reject(internalError(`models cannot be opened yet: ${options.model}`));
+/**
+ * Opens a model and probes its attention (an exported graph was probed and verified when it was written).
+ * @throws UserError where the model cannot be read or an option does not fit it
+ */
+export async function openModel(
+  options: ModelOptions & {
+    /** Whether the attention is probed (default true). */
+    readonly probe?: boolean;
+  },
+): Promise<OpenModel> {
+  const { model: path, probe: probing = true, ...rest } = options;
+  const embedder = await Embedder.open(path, rest);
+  try {
+    const { recipe, model, manifest } = embedder;
+    const probe =
+      model === undefined || !probing
+        ? manifest?.probe
+        : await probeAttention(model.decoder, recipe.attention, threadsOf(rest));
+    const facts = model === undefined ? await factsOfFolder(path) : factsOf(model);
+    const name = path === 'embedded' ? 'embedded' : basename(resolve(path));
+    const { prompt, pool } = promptParts(recipe);
+    const recipeFacts = {
+      attention: recipe.attention,
+      window: recipe.window,
+      pooling: recipe.pooling,
+      prompt: prompt ?? 'none',
+      pooledTokens: pool,
+      maxTokens: recipe.maxTokens,
+    };
+    return {
+      encode: (texts) => embedder.encode(texts),
+      dimensions: facts.config.hidden_size,
+      get meta() {
+        return {
+          name,
+          revision: revisionOf(embedder, path),
+          parameters: facts.parameters,
+          embeddingDimensions: facts.config.hidden_size,
+          maxTokens: recipe.maxTokens,
+          lmvec: { ...recipeFacts, lineage: manifest?.lineage ?? [] },
+        };
+      },
+      description: {
+        model: path,
+        kind: kindOf(embedder),
+        base: manifest?.base.path ?? path,
+        parameters: facts.parameters,
+        layers: facts.config.num_hidden_layers,
+        dimensions: facts.config.hidden_size,
+        vocabulary: facts.config.vocab_size,
+        ...recipeFacts,
+        lineage: manifest?.lineage ?? [],
+        probe: probe === undefined ? 'not made' : probeFacts(probe),
+        ...(manifest === undefined || manifest.files.length === 0 ? {} : { files: manifest.files }),
+      },
+      close: () => embedder.dispose(),
+    };
+  } catch (error) {
+    await embedder.dispose();
+    throw error;
+  }
+}
+
+interface Facts {
+  readonly parameters: number;
+  readonly config: DecoderConfig;
+}
+
+function factsOf({ decoder, poolingParameters }: NonNullable<Embedder['model']>): Facts {
+  let parameters = 0;
+  for (const data of [...decoder.weights.values(), ...poolingParameters.values()]) parameters += data.length;
+  return { parameters, config: decoder.config };
+}
+
+/** Of an exported folder, from the heads of its files. */
+async function factsOfFolder(path: string): Promise<Facts> {
+  const config = await readJsonFile(join(path, 'config.json'));
+  const store = await openSafetensors(join(path, 'model.safetensors'));
+  try {
+    const counts = store.names.map((name) => elementCount(store.info(name)?.shape ?? []) ?? 0);
+    return {
+      parameters: counts.reduce((sum, count) => sum + count, 0),
+      config: parseDecoderConfig(config ?? {}, join(path, 'config.json')),
+    };
+  } finally {
+    await store.close();
+  }
+}
+
+function kindOf({ manifest, model }: Embedder): string {
+  if (manifest === undefined) return 'decoder, nothing trained';
+  switch (manifest.kind) {
+    case 'adapter':
+      return 'trained adapters, merged';
+    case 'weights':
+      return 'trained weights';
+    case 'embedder':
+      return model === undefined ? 'exported embedder' : 'exported embedder, its weights with another recipe';
+  }
+}
+
+function probeFacts({ passed, mode, layouts }: ProbeResult): Record<string, unknown> {
+  return {
+    passed,
+    mode,
+    layouts: layouts.map(({ layout, smallestChange, largestChange }) => ({
+      layout,
+      smallestChange,
+      largestChange,
+    })),
+  };
+}
+
+/** Names this state of the model: a hash of its recipe and weights, or of its graph. */
+function revisionOf({ recipe, model, manifest }: Embedder, path: string): string {
+  const hash = createHash('sha256').update(JSON.stringify(recipe));
+  if (model === undefined) {
+    const file = manifest?.files[0]?.path;
+    if (file === undefined) throw internalError('an exported folder without a file');
+    hashFile(join(path, file), (bytes) => hash.update(bytes));
+  } else {
+    for (const data of [...model.decoder.weights.values(), ...model.poolingParameters.values()])
+      hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  }
+  return hash.digest('hex').slice(0, 40);
+}
+
+function hashFile(path: string, use: (bytes: Uint8Array) => void): void {
+  const file = openSync(path, 'r');
+  try {
+    const block = Buffer.alloc(1 << 22);
+    for (;;) {
+      const count = readSync(file, block);
+      if (count === 0) return;
+      use(block.subarray(0, count));
+    }
+  } finally {
+    closeSync(file);
+  }
+}
+
+function threadsOf({ threads }: Pick<ModelOptions, 'threads'>): { readonly threads?: number } {
+  return threads === undefined ? {} : { threads };
 }
