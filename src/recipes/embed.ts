@@ -24,7 +24,7 @@ const group = 4096;
 /** Embeds the lines of a file; the file with the vectors is written whole or not at all. @returns the number of texts. */
 export async function embed(options: EmbedOptions): Promise<number> {
   const texts = await readTexts(options.input);
-  const model = await openModel(options);
+  const model = await openModel({ ...options, probe: false });
   try {
     const write = (to: (bytes: Buffer) => Promise<void>): Promise<void> =>
       writeVectors({

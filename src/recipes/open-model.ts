@@ -11,6 +11,7 @@ import { openSafetensors } from '../models/weights/index.js';
 import { readJsonFile } from '../models/weights/json-file.js';
 import { elementCount } from '../models/weights/types.js';
 import { promptParts } from '../pooling/embedding-model.js';
+import type { RecipeOverrides } from '../pooling/load-model.js';
 import type { PoolingConfig } from '../pooling/schema.js';
 import { internalError } from '../shared/errors.js';
 
@@ -51,14 +52,14 @@ export async function openModel(
     readonly probe?: boolean;
   },
 ): Promise<OpenModel> {
-  const { model: path, probe: probing = true, ...rest } = options;
-  const embedder = await Embedder.open(path, rest);
+  const { model: path, probe: probing = true } = options;
+  const embedder = await Embedder.open(path, { ...recipeOverrides(options), ...threadsOf(options) });
   try {
     const { recipe, model, manifest } = embedder;
     const probe =
       model === undefined || !probing
         ? manifest?.probe
-        : await probeAttention(model.decoder, recipe.attention, threadsOf(rest));
+        : await probeAttention(model.decoder, recipe.attention, threadsOf(options));
     const facts = model === undefined ? await factsOfFolder(path) : factsOf(model);
     const name = path === 'embedded' ? 'embedded' : basename(resolve(path));
     const { prompt, pool } = promptParts(recipe);
@@ -180,6 +181,25 @@ function hashFile(path: string, use: (bytes: Uint8Array) => void): void {
   } finally {
     closeSync(file);
   }
+}
+
+/** The options that change a recipe, and nothing else that a caller's options may hold. */
+export function recipeOverrides({
+  attention,
+  window,
+  pooling,
+  layer,
+  prompt,
+  maxTokens,
+}: ModelOptions): RecipeOverrides {
+  return {
+    ...(attention === undefined ? {} : { attention }),
+    ...(window === undefined ? {} : { window }),
+    ...(pooling === undefined ? {} : { pooling }),
+    ...(layer === undefined ? {} : { layer }),
+    ...(prompt === undefined ? {} : { prompt }),
+    ...(maxTokens === undefined ? {} : { maxTokens }),
+  };
 }
 
 function threadsOf({ threads }: Pick<ModelOptions, 'threads'>): { readonly threads?: number } {

@@ -1,0 +1,187 @@
+import { createTokenizer, type TextTokenizer } from '../data/tokenizer.js';
+import { promptPresets } from '../data/prompt-presets.js';
+import type { TextPreparer } from '../data/prompts.js';
+import { readTokenizer } from '../models/weights/hf-folder.js';
+import { recipePreparer, type EmbeddingModel, type EmbeddingRecipe } from '../pooling/embedding-model.js';
+import { loadEmbeddingModel, type RecipeOverrides } from '../pooling/load-model.js';
+import { readManifest, type Manifest } from '../pooling/manifest.js';
+import { normaliseRows, type Embeddings } from '../pooling/packed-encoder.js';
+import { nearest, userError } from '../shared/errors.js';
+import { statOrUserError } from '../shared/files.js';
+import { onnxBackend, packedBackend, type Backend } from './backend.js';
+
+/** Parts of the recipe to change, and how to run. */
+export interface EmbedderOptions extends RecipeOverrides {
+  /** CPU threads (default: all). */
+  readonly threads?: number;
+}
+
+export interface EncodeOptions {
+  /** A frame with `{text}` in it, or a preset's name, in the place of the model's own. */
+  readonly prompt?: string;
+  /** A preset's name. */
+  readonly promptName?: string;
+  /** Most texts in one run of an exported graph; a packed model needs no such number. */
+  readonly batchSize?: number;
+  /** Vectors of length 1 (default true). */
+  readonly normalize?: boolean;
+  /** Keeps the first numbers of every vector: for models that were trained for it. */
+  readonly truncateDim?: number;
+  readonly precision?: 'float32';
+  /** A counter on standard error. */
+  readonly showProgress?: boolean;
+  readonly onProgress?: (done: number, texts: number) => void;
+  /** Names a text in errors. */
+  readonly where?: (index: number) => string;
+}
+
+/**
+ * Turns texts into vectors: an exported folder through ONNX Runtime, anything else (`embedded`, a decoder, a run's best/) compiled.
+ *
+ * ```ts
+ * const embedder = await Embedder.open('runs/x/embedder');
+ * const vectors = await embedder.encode(['a text', 'another']);
+ * ```
+ */
+export class Embedder {
+  private readonly preparers = new Map<string, TextPreparer>();
+
+  private constructor(
+    readonly recipe: EmbeddingRecipe,
+    /** The model in memory; undefined where an exported graph is run. */
+    readonly model: EmbeddingModel | undefined,
+    /** What the folder says about itself, where it is one of ours. */
+    readonly manifest: Manifest | undefined,
+    private readonly tokenizer: TextTokenizer,
+    private readonly backend: Backend,
+  ) {}
+
+  /** @throws UserError where the model cannot be read or an option does not fit it. */
+  static async open(path: string, options: EmbedderOptions = {}): Promise<Embedder> {
+    const { threads, ...overrides } = options;
+    const runtime = threads === undefined ? {} : { threads };
+    const manifest = await exportedManifest(path);
+    const changed = Object.keys(overrides).length > 0;
+    if (manifest !== undefined && !changed) {
+      const files = await readTokenizer(path);
+      const tokenizer = createTokenizer(files.json, files.config, path);
+      return new Embedder(
+        manifest.recipe,
+        undefined,
+        manifest,
+        tokenizer,
+        await onnxBackend(path, manifest, runtime),
+      );
+    }
+    const { manifest: described, ...model } = await loadEmbeddingModel(path, overrides);
+    const tokenizer = createTokenizer(model.decoder.tokenizer.json, model.decoder.tokenizer.config, path);
+    return new Embedder(model.recipe, model, described, tokenizer, packedBackend(model, runtime));
+  }
+
+  /**
+   * Embeddings [N, E], row-major, in the order of the texts.
+   * @throws UserError naming a text that is empty, or an option that cannot be
+   */
+  async encode(texts: string | readonly string[], options: EncodeOptions = {}): Promise<Embeddings> {
+    const list = typeof texts === 'string' ? [texts] : texts;
+    const { normalize = true, truncateDim, where } = options;
+    checkOptions(options);
+    const prepare = this.preparer(options);
+    const tokens = list.map((text, index) => prepare(text, where?.(index) ?? `text ${index + 1}`));
+    const embeddings = await this.backend.embed(tokens, {
+      normalise: normalize,
+      ...(options.batchSize === undefined ? {} : { batchSize: options.batchSize }),
+      onProgress: (done) => {
+        options.onProgress?.(done, list.length);
+        if (options.showProgress === true)
+          process.stderr.write(`\r${done}/${list.length} texts${done === list.length ? '\n' : ''}`);
+      },
+    });
+    return truncateDim === undefined ? embeddings : truncated(embeddings, truncateDim, normalize);
+  }
+
+  /** Cosines [N, M] of the rows of `a` [N, E] with the rows of `b` [M, E]. */
+  similarity(a: Embeddings, b: Embeddings): Embeddings {
+    if (a.dimensions !== b.dimensions) {
+      throw userError({
+        what: 'vectors of different lengths cannot be compared',
+        got: `${a.dimensions} and ${b.dimensions}`,
+      });
+    }
+    const [left, right] = [a, b].map((rows) => {
+      const copy = { ...rows, data: rows.data.slice() };
+      normaliseRows(copy);
+      return copy.data;
+    }) as [Float32Array, Float32Array];
+    const data = new Float32Array(a.rows * b.rows);
+    for (let i = 0; i < a.rows; i++) {
+      for (let j = 0; j < b.rows; j++) {
+        let dot = 0;
+        for (let d = 0; d < a.dimensions; d++)
+          dot += (left[i * a.dimensions + d] as number) * (right[j * b.dimensions + d] as number);
+        data[i * b.rows + j] = dot;
+      }
+    }
+    return { rows: a.rows, dimensions: b.rows, data };
+  }
+
+  /** Frees what the runtime holds. */
+  async dispose(): Promise<void> {
+    await this.backend.dispose();
+  }
+
+  private preparer({ prompt, promptName }: EncodeOptions): TextPreparer {
+    if (promptName !== undefined && !Object.hasOwn(promptPresets, promptName)) {
+      const names = Object.keys(promptPresets);
+      const near = nearest(promptName, names);
+      throw userError({
+        what: 'unknown promptName',
+        got: JSON.stringify(promptName),
+        expected: names.join(', '),
+        ...(near === undefined ? {} : { hint: `did you mean ${near}?` }),
+      });
+    }
+    const other = prompt ?? promptName;
+    const key = other ?? '';
+    let prepare = this.preparers.get(key);
+    if (prepare === undefined) {
+      const recipe = other === undefined ? this.recipe : { ...this.recipe, prompt: other };
+      prepare = recipePreparer(recipe, this.tokenizer);
+      this.preparers.set(key, prepare);
+    }
+    return prepare;
+  }
+}
+
+async function exportedManifest(path: string): Promise<Manifest | undefined> {
+  if (path === 'embedded') return undefined;
+  const stats = await statOrUserError(path, 'model');
+  const manifest = stats.isDirectory() ? await readManifest(path) : undefined;
+  return manifest?.kind === 'embedder' ? manifest : undefined;
+}
+
+function checkOptions({ batchSize, precision, prompt, promptName }: EncodeOptions): void {
+  if (batchSize !== undefined && !(Number.isSafeInteger(batchSize) && batchSize >= 1))
+    throw userError({
+      what: 'unusable batchSize',
+      got: String(batchSize),
+      expected: 'a whole number of at least 1',
+    });
+  // JavaScript callers are not held by the type.
+  const given: string = precision ?? 'float32';
+  if (given !== 'float32') throw userError({ what: 'unknown precision', got: given, expected: 'float32' });
+  if (prompt !== undefined && promptName !== undefined)
+    throw userError({ what: 'prompt and promptName are both given', expected: 'one of them' });
+}
+
+/** The first `size` numbers of each row, at unit length again where the rows were. */
+function truncated({ rows, dimensions, data }: Embeddings, size: number, normalise: boolean): Embeddings {
+  if (!Number.isSafeInteger(size) || size < 1 || size > dimensions)
+    throw userError({ what: 'unusable truncateDim', got: String(size), expected: `1 to ${dimensions}` });
+  const cut = new Float32Array(rows * size);
+  for (let row = 0; row < rows; row++)
+    cut.set(data.subarray(row * dimensions, row * dimensions + size), row * size);
+  const result = { rows, dimensions: size, data: cut };
+  if (normalise) normaliseRows(result);
+  return result;
+}
