@@ -1,9 +1,10 @@
 import { backend, engine, getBackend, type Tensor } from '@tensorflow/tfjs';
 import { internalError } from '../shared/errors.js';
+import { RECORDER_BACKEND, recorderBackend } from './backend.js';
 import { AXIS_PRIMES, type DynamicAxis } from './dimensions.js';
 import type { Graph } from './graph.js';
 import { recordKernels } from './kernels/index.js';
-import { Recorder, RECORDER_BACKEND, recorderBackend } from './recorder.js';
+import { Recorder } from './recorder.js';
 
 export type Tensors = Readonly<Record<string, Tensor>>;
 /** A pure function over tfjs tensors: the same code runs eagerly, compiled and exported. */

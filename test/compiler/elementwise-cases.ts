@@ -131,7 +131,11 @@ export const elementwiseCases: Readonly<Record<string, KernelCase>> = {
     .tuple(broadcastShapes, seeds, fc.constantFrom<Values>(any, whole, booleans), fc.nat(1))
     .map(([[left, right], seed, make, kind]): Instance => {
       const inputs = { condition: booleans(left, seed), a: make(right, seed + 1), b: make(left, seed + 2) };
-      if (kind === 0) return { inputs, fn: ({ condition, a, b }) => tf.where(condition!, a!, b!) };
+      if (kind === 0) {
+        // tf.where broadcasts with tf.tile, whose gradient tfjs has up to rank 4.
+        const noGradient = left.join() !== right.join() && Math.max(left.length, right.length) > 4;
+        return { inputs, fn: ({ condition, a, b }) => tf.where(condition!, a!, b!), noGradient };
+      }
       return {
         inputs: { condition: inputs.condition, a: any(left, seed) },
         fn: ({ condition, a }) => [
