@@ -182,7 +182,7 @@ function warning(recipe: EmbeddingRecipe): string {
     recipe.attention === 'bidirectional'
       ? '`config.json` says `"is_causal": false`, which transformers reads from version 5.2 on; older versions, and every other loader of causal language models,'
       : 'No `config.json` can say that only the last layers look at later tokens, so every loader of causal language models';
-  return `> **Warning.** \`model.safetensors\` was trained with bidirectional attention. ${said} will load it without an error and compute wrong vectors. The ONNX file holds its attention inside and is the one to trust.`;
+  return `> **Warning.** \`model.safetensors\` works with bidirectional attention. ${said} will load it without an error and compute wrong vectors. The ONNX file holds its attention inside and is the one to trust.`;
 }
 
 function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
