@@ -1,25 +1,29 @@
 import { elementCount, type ElementType } from './graph.js';
-import { emptyTensor, type HostTensor } from './program.js';
+import { boolTensor, emptyTensor, floatTensor, intTensor, type HostTensor } from './program.js';
 
-/** Tensors that are used again and again: fresh memory costs a page fault for every 4 KB. */
+/**
+ * Memory that is used again and again: fresh memory costs a page fault for every 4 KB. Buffers are found by their number of elements, so
+ * that tiles of 4 x 128 and 8 x 64 tokens share theirs.
+ */
 export class TensorPool {
-  private readonly free = new Map<string, HostTensor[]>();
+  private readonly free = new Map<string, HostTensor['data'][]>();
   private held = 0;
 
   /** A tensor with whatever values its last user left. */
   acquire(shape: readonly number[], type: ElementType = 'float32'): HostTensor {
-    const tensor = this.free.get(keyOf(shape, type))?.pop();
-    if (tensor !== undefined) return tensor;
-    this.held += elementCount(shape) * (type === 'bool' ? 1 : 4);
+    const count = elementCount(shape);
+    const buffer = this.free.get(keyOf(count, type))?.pop();
+    if (buffer !== undefined) return tensorOver(buffer, shape);
+    this.held += count * bytesOf(type);
     return emptyTensor(shape, type);
   }
 
   release(...tensors: readonly HostTensor[]): void {
-    for (const tensor of tensors) {
-      const key = keyOf(tensor.dims, tensor.type as ElementType);
+    for (const { data, type } of tensors) {
+      const key = keyOf(data.length, type as ElementType);
       const list = this.free.get(key);
-      if (list === undefined) this.free.set(key, [tensor]);
-      else list.push(tensor);
+      if (list === undefined) this.free.set(key, [data]);
+      else list.push(data);
     }
   }
 
@@ -34,6 +38,16 @@ export class TensorPool {
   }
 }
 
-function keyOf(shape: readonly number[], type: ElementType): string {
-  return `${type}:${shape.join('x')}`;
+function tensorOver(data: HostTensor['data'], shape: readonly number[]): HostTensor {
+  if (data instanceof Float32Array) return floatTensor(data, shape);
+  if (data instanceof Int32Array) return intTensor(data, shape);
+  return boolTensor(data as Uint8Array, shape);
+}
+
+function keyOf(count: number, type: ElementType): string {
+  return `${type}:${count}`;
+}
+
+function bytesOf(type: ElementType): number {
+  return type === 'bool' ? 1 : type === 'int64' ? 8 : 4;
 }

@@ -16,7 +16,7 @@ import { hashString } from '../shared/random.js';
 import { attentionMask } from './attention.js';
 import type { Decoder } from './decoder.js';
 import { DropoutFiller } from './dropout.js';
-import type { BlockDropout, Params } from './layers.js';
+import type { BlockDropout } from './layers.js';
 import { adapterSites, block, blockPrefix, blockWeightShapes, embed, EMBEDDING } from './llama.js';
 import { rotation } from './rope.js';
 import type { AttentionMode } from './schema.js';
@@ -283,7 +283,7 @@ export class DecoderRunner {
         ? undefined
         : { masks, keepAttention: 1 - attentionDropout, keepAdapter: 1 - adapterDropout };
     return block(
-      inputs as Params,
+      inputs,
       { x, mask, rotation: { cos, sin }, dropout, adapterScale },
       decoder.config,
     );

@@ -68,8 +68,8 @@ function crossAttention(
   { heads, headDimension: d }: { readonly heads: number; readonly headDimension: number },
 ): Tensor {
   const latents = param(params, `${PREFIX}latents`);
-  const count = latents.shape[0] as number;
-  const places = hidden.shape[0] as number;
+  const count = latents.shape[0];
+  const places = hidden.shape[0];
   const context = layerNorm(latents, params, `${CROSS}norm_context`);
   const query = matMul(
     layerNorm(hidden, params, `${CROSS}norm`),
@@ -90,7 +90,7 @@ function crossAttention(
     false,
     true,
   );
-  const attended = matMul(softmax(scores, -1) as Tensor, headsFirst(value, count));
+  const attended = matMul(softmax<Tensor>(scores, -1), headsFirst(value, count));
   const joined = transpose(attended, [1, 0, 2]).reshape([places, heads * d]);
   return matMul(joined, param(params, `${CROSS}fn.to_out.weight`), false, true);
 }

@@ -1,7 +1,9 @@
+import type { Tensor } from '@tensorflow/tfjs';
 import { traceGradient } from '../compiler/compile.js';
 import { savedBytes, splitGraph, type SavePolicy } from '../compiler/split.js';
 import type { InputSpec } from '../compiler/trace.js';
 import type { Decoder } from '../models/decoder.js';
+import type { Params } from '../models/layers.js';
 import { block, blockPrefix, blockWeightShapes } from '../models/llama.js';
 import { loraShapes } from '../models/lora.js';
 import type { TuningConfig } from '../models/schema.js';
@@ -14,6 +16,8 @@ export interface MemorySizing {
   readonly stage: StageConfig;
   readonly recipe: EmbeddingRecipe;
   readonly attentionDropout: number;
+  /** Mean tokens of a text as the stage sees it. */
+  readonly tokensPerText: number;
 }
 
 /** Node, ONNX Runtime, compiled programs and their workspace: measured, not derived. */
@@ -35,7 +39,7 @@ export function memoryEstimate(sizing: MemorySizing, policy: SavePolicy): number
     [...shapes].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
   const weights = count(decoder.shapes.values());
   const trained = tuning.type === 'lora' ? count(loraShapes(config, tuning).values()) : weights;
-  const tokens = expectedTokens(stage);
+  const tokens = expectedTokens(sizing);
   const perToken = config.num_hidden_layers * (config.hidden_size * 4 + blockBytesPerToken(sizing, policy));
   const logits = stage.objective === 'simcse' ? 0 : 5 * (1 << 24) * 4;
   return (
@@ -43,11 +47,10 @@ export function memoryEstimate(sizing: MemorySizing, policy: SavePolicy): number
   );
 }
 
-/** Real sentences fill about a third of `maxTokens`; chunks fill all of it. */
-function expectedTokens(stage: StageConfig): number {
-  return stage.objective === 'simcse'
-    ? 2 * stage.batchTexts * Math.min(stage.maxTokens, 32)
-    : stage.batchTexts * stage.maxTokens;
+/** Tokens of a large batch: two views of each text in SimCSE, and a tenth more than the mean, blank places included. */
+function expectedTokens({ stage, tokensPerText }: MemorySizing): number {
+  const views = stage.objective === 'simcse' ? 2 : 1;
+  return 1.1 * views * stage.batchTexts * tokensPerText;
 }
 
 /** What a policy keeps of one block for one token, from the traced graph itself. */
@@ -72,12 +75,11 @@ function blockBytesPerToken(
     tuning.type === 'lora' ? [...loraShapes(config, tuning)].filter(([name]) => name.startsWith(prefix)) : [];
   for (const [name, shape] of adapters) inputs[name.slice(prefix.length)] = { shape, type: 'float32' };
   const graph = traceGradient(
-    ({ x, mask, cos, sin, ...params }) =>
-      block(
-        params,
-        { x: x!, mask: mask!, rotation: { cos: cos!, sin: sin! }, dropout: undefined, adapterScale: 1 },
-        config,
-      ),
+    (tensors) => {
+      const { x, mask, cos, sin, ...params } = tensors as Params &
+        Record<'x' | 'mask' | 'cos' | 'sin', Tensor>;
+      return block(params, { x, mask, rotation: { cos, sin }, dropout: undefined, adapterScale: 1 }, config);
+    },
     inputs,
     {
       name: 'memory estimate',

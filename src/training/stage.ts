@@ -117,7 +117,8 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
       floatTensor(data, pooling.parameterShapes?.get(name) ?? []),
     ]),
   );
-  const sizing = { decoder, tuning, stage, recipe, attentionDropout: stage.attentionDropout };
+  const tokensPerText = meanTokens(options, recipe);
+  const sizing = { decoder, tuning, stage, recipe, attentionDropout: stage.attentionDropout, tokensPerText };
   const policy = stage.savePolicy ?? options.savePolicy ?? choosePolicy(sizing, options.memory);
   const runner = new DecoderRunner({
     decoder,
@@ -199,18 +200,19 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
         previous,
         lineage: lineageOf(previous, options, tuning),
       }),
-    describe: async () => ({
-      parameters:
-        parameterCounts(decoder).all +
-        (tuning.type === 'lora' ? sizeOf(adapters) : 0) +
-        sizeOf(poolingParameters),
-      trainableParameters: sizeOf(parameters),
-      // Forward 2, backward 2 for the inputs, and 2 more for weights that are trained themselves.
-      flopsPerToken: (tuning.type === 'full' ? 6 : 4) * parameterCounts(decoder).blocks,
-      savePolicy: policy,
-      memoryEstimate: memoryEstimate(sizing, policy),
-      firstBatch: objective.decode(objective.batch(0)).slice(0, 8),
-    }),
+    describe: () =>
+      Promise.resolve({
+        parameters:
+          parameterCounts(decoder).all +
+          (tuning.type === 'lora' ? sizeOf(adapters) : 0) +
+          sizeOf(poolingParameters),
+        trainableParameters: sizeOf(parameters),
+        // Forward 2, backward 2 for the inputs, and 2 more for weights that are trained themselves.
+        flopsPerToken: (tuning.type === 'full' ? 6 : 4) * parameterCounts(decoder).blocks,
+        savePolicy: policy,
+        memoryEstimate: memoryEstimate(sizing, policy),
+        firstBatch: objective.decode(objective.batch(0)).slice(0, 8),
+      }),
     dispose: async () => {
       await objective.dispose();
       await encoder.dispose();
@@ -218,6 +220,21 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
       pool.clear();
     },
   };
+}
+
+/** Texts that are tokenised to learn how long they are. */
+const SAMPLE_TEXTS = 256;
+
+/** Chunks of running text are full; sentences are measured on a sample. */
+function meanTokens(
+  { stage, data, tokenizer }: Pick<CreateOptions, 'stage' | 'data' | 'tokenizer'>,
+  recipe: EmbeddingRecipe,
+): number {
+  if (stage.objective !== 'simcse' || data.sentences.length === 0) return stage.maxTokens;
+  const prepare = recipePreparer(recipe, tokenizer);
+  const stride = Math.max(1, Math.floor(data.sentences.length / SAMPLE_TEXTS));
+  const sample = data.sentences.filter((_, index) => index % stride === 0).slice(0, SAMPLE_TEXTS);
+  return sample.reduce((sum, text) => sum + prepare(text).ids.length, 0) / sample.length;
 }
 
 function stageRecipe(recipe: EmbeddingRecipe, stage: StageConfig): EmbeddingRecipe {
@@ -237,7 +254,7 @@ async function createObjective(
   // Each objective takes back just the batches that it made.
   if (stage.objective === 'simcse') {
     const prepare = recipePreparer(context.recipe, context.tokenizer);
-    return simcse(data.sentences, { stage, context, prepare }) as Objective;
+    return simcse(data.sentences, { stage, context, prepare });
   }
   const chunks: TokenizedText[] = [];
   const lines = data.documents();
@@ -249,9 +266,7 @@ async function createObjective(
     chunks.push(chunk);
   if (chunks.length === 0)
     throw userError({ what: 'no training text is long enough for a chunk', where: 'data.train' });
-  return (
-    stage.objective === 'mntp' ? mntp(chunks, stage, context) : causalLm(chunks, stage, context)
-  ) as Objective;
+  return stage.objective === 'mntp' ? mntp(chunks, stage, context) : causalLm(chunks, stage, context);
 }
 
 /** A pooling that an earlier stage trained goes on from there. */

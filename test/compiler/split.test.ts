@@ -76,14 +76,13 @@ describe.each(savePolicies)('save policy %s', (policy) => {
       const used = [output, ...Object.values(saved)];
       const gradients = await compiled.backward(inputs, saved, outputGradient);
       pool.release(output, ...Object.values(gradients));
-      return new Set([...used, ...Object.values(gradients)]);
+      return new Set([...used, ...Object.values(gradients)].map(({ data }) => data));
     };
     const first = await round();
     const held = pool.bytes;
     const second = await round();
     expect(pool.bytes).toBe(held);
-    expect(second).toEqual(first);
-    expect([...second].every((tensor) => first.has(tensor))).toBe(true);
+    expect([...second].every((data) => first.has(data))).toBe(true);
     await compiled.release();
   });
 

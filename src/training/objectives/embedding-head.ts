@@ -1,4 +1,3 @@
-import type { Tensor } from '@tensorflow/tfjs';
 import { compileGradient, type CompiledGradient, type HostTensors } from '../../compiler/compile.js';
 import { floats, type HostTensor } from '../../compiler/program.js';
 import { FINAL_NORM } from '../../models/llama.js';
@@ -37,18 +36,13 @@ export class EmbeddingHead {
       trained.has(name),
     );
     const pooling = createPooling(recipe.pooling, decoder.config.hidden_size);
-    this.program = compileGradient(
-      poolingFunction(pooling, { config: decoder.config, normed }) as (
-        inputs: Readonly<Record<string, Tensor>>,
-      ) => Tensor,
-      {
-        name: 'pooling',
-        pool,
-        wrt: ['hidden', ...this.trainedNames],
-        policy: 'all',
-        ...(threads === undefined ? {} : { threads }),
-      },
-    );
+    this.program = compileGradient(poolingFunction(pooling, { config: decoder.config, normed }), {
+      name: 'pooling',
+      pool,
+      wrt: ['hidden', ...this.trainedNames],
+      policy: 'all',
+      ...(threads === undefined ? {} : { threads }),
+    });
   }
 
   get width(): number {
