@@ -10,10 +10,10 @@ import type { AttentionMode } from './schema.js';
 /** What the probe saw in one layout, as changes relative to the norm of the hidden state. */
 export interface ProbeLayout {
   readonly layout: 'single' | 'padded right' | 'padded left' | 'packed';
-  /** Of the hidden states before the changed token, those that moved least and most. */
+  /** Of the hidden states before the changed token, those that moved least (also right after the first bidirectional block) and most. */
   readonly smallestChange: number;
   readonly largestChange: number;
-  /** The same before the first bidirectional layer of `lastLayers`. */
+  /** The most that one moved below the first bidirectional block of `lastLayers`. */
   readonly largestChangeBelow?: number;
   /** The most that a hidden state of another text moved. */
   readonly largestChangeOfOthers: number;
@@ -30,9 +30,9 @@ export interface ProbeResult {
 const MOVED = 1e-6;
 
 /**
- * The future-token probe: changes the last token of a text and looks whether the hidden states before it move, after the last block:
- * all of them where attention is bidirectional, none where it is causal; for one text alone, in padded batches, and in packed rows. Other
- * texts must never move. Bidirectional attention that silently is not is the known failure of embedding toolkits.
+ * The future-token probe: changes the last token of a text and looks whether the hidden states before it move: all of them from the
+ * first bidirectional block on, none below it or where attention is causal; for one text alone, in padded batches, and in packed rows.
+ * Other texts must never move. Bidirectional attention that silently is not is the known failure of embedding toolkits.
  *
  * @throws an internal error where the attention is not what was asked for
  */
@@ -49,27 +49,25 @@ export async function probeAttention(
     const changed = texts.map((text, index) =>
       index === 0 ? withOtherEnd(text, decoder.config.vocab_size) : text,
     );
-    const first = <T>(list: readonly T[]): T[] => list.slice(0, 1);
     const layouts: ProbeLayout[] = [];
     const layOut: Record<ProbeLayout['layout'], (all: readonly TokenizedText[]) => Batch[]> = {
-      single: (all) => [padTexts(first(all), 'right')],
+      single: (all) => [padTexts(all.slice(0, 1), 'right')],
       'padded right': (all) => [padTexts(all, 'right')],
       'padded left': (all) => [padTexts(all, 'left')],
       packed: (all) => packTexts(all, { maxTokens: 32 }),
     };
+    const first = firstBidirectional(attention, runner.layers);
     for (const [layout, batches] of Object.entries(layOut)) {
-      const changes = await changesBetween(runner, [batches(texts), batches(changed)]);
-      const below = firstBidirectional(attention, runner.layers);
-      const early =
-        below === undefined
-          ? undefined
-          : await changesBetween(runner, [batches(texts), batches(changed)], below);
+      const after = (blocks: number) => changesBetween(runner, [batches(texts), batches(changed)], blocks);
+      const last = await after(runner.layers);
+      const below = first === undefined || first === 0 ? undefined : await after(first);
+      const entered = first === undefined ? last : await after(first + 1);
       layouts.push({
         layout: layout as ProbeLayout['layout'],
-        smallestChange: Math.min(...changes.earlier),
-        largestChange: Math.max(...changes.earlier),
-        ...(early === undefined ? {} : { largestChangeBelow: Math.max(...early.earlier) }),
-        largestChangeOfOthers: Math.max(0, ...changes.others),
+        smallestChange: Math.min(...last.earlier, ...entered.earlier),
+        largestChange: Math.max(...last.earlier),
+        ...(below === undefined ? {} : { largestChangeBelow: Math.max(...below.earlier) }),
+        largestChangeOfOthers: Math.max(...last.others, 0),
       });
     }
     const failed = layouts.filter((layout) => !isAsAsked(layout, attention));
@@ -93,11 +91,10 @@ function failure(attention: AttentionMode, failed: readonly ProbeLayout[]): stri
   return `the future-token probe failed: attention was to be ${mode}, the hidden states say otherwise: ${JSON.stringify(failed)}`;
 }
 
-/** Number of the causal blocks below the bidirectional ones, where there are both. */
+/** Index of the first bidirectional block. */
 function firstBidirectional(attention: AttentionMode, layers: number): number | undefined {
-  if (typeof attention === 'string') return undefined;
-  const below = layers - attention.lastLayers;
-  return below > 0 ? below : undefined;
+  if (attention === 'causal') return undefined;
+  return attention === 'bidirectional' ? 0 : Math.max(0, layers - attention.lastLayers);
 }
 
 /** Any tokens do, as long as they differ. */
@@ -115,7 +112,7 @@ function withOtherEnd({ ids, pool }: TokenizedText, vocabulary: number): Tokeniz
 async function changesBetween(
   runner: DecoderRunner,
   [before, after]: readonly [Batch[], Batch[]],
-  layers?: number,
+  layers: number,
 ): Promise<{ readonly earlier: number[]; readonly others: number[] }> {
   const a = await hiddenStates(runner, before, layers);
   const b = await hiddenStates(runner, after, layers);
@@ -127,9 +124,9 @@ async function changesBetween(
 async function hiddenStates(
   runner: DecoderRunner,
   batches: readonly Batch[],
-  layers?: number,
+  layers: number,
 ): Promise<Float32Array[][]> {
-  const pass = await runner.forward(batches, { keep: false, ...(layers === undefined ? {} : { layers }) });
+  const pass = await runner.forward(batches, { keep: false, layers });
   const result: Float32Array[][] = [];
   for (const { tile, hidden } of pass.tiles) {
     const width = hidden.dims[2] as number;

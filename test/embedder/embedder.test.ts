@@ -1,0 +1,135 @@
+import { join } from 'node:path';
+import { engine } from '@tensorflow/tfjs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Embedder } from '../../src/embedder/embedder.js';
+import { exportFolder } from '../../src/export/folder.js';
+import { openModel } from '../../src/recipes/open-model.js';
+import { exportEmbedder } from '../../src/recipes/export.js';
+import { goldenModel, largestDifference, modelWith, temporaryFolders, texts } from '../export/models.js';
+
+const temporary = temporaryFolders();
+
+describe.each(['packed', 'exported'] as const)('Embedder, %s', (kind) => {
+  let embedder: Embedder;
+  let path: string;
+  beforeAll(async () => {
+    const options = { attention: 'bidirectional', maxTokens: 24 } as const;
+    path = goldenModel();
+    if (kind === 'exported') {
+      path = join(await temporary(), 'embedder');
+      await exportEmbedder({ model: goldenModel(), ...options, output: path });
+    }
+    embedder = await Embedder.open(path, kind === 'exported' ? {} : options);
+  });
+  afterAll(() => embedder.dispose());
+
+  it('gives unit vectors in the order of the texts, whatever their neighbours', async () => {
+    const all = await embedder.encode(texts);
+    expect([all.rows, all.dimensions]).toEqual([texts.length, 24]);
+    for (const [row, text] of texts.entries()) {
+      const own = all.data.subarray(row * 24, (row + 1) * 24);
+      expect(Math.hypot(...own)).toBeCloseTo(1, 5);
+      expect(largestDifference((await embedder.encode(text)).data, own)).toBeLessThan(1e-5);
+    }
+    const few = await embedder.encode([...texts, ...texts].reverse(), { batchSize: 1 });
+    const expected = [...all.data, ...all.data];
+    const reversed = Array.from({ length: 2 * texts.length }, (_, i) =>
+      expected.slice(i * 24, (i + 1) * 24),
+    ).reverse();
+    expect(largestDifference(few.data, reversed.flat())).toBeLessThan(1e-5);
+  });
+
+  it('cuts vectors and compares them', async () => {
+    const all = await embedder.encode(texts);
+    const cut = await embedder.encode(texts, { truncateDim: 5 });
+    expect(cut.dimensions).toBe(5);
+    const norm = Math.hypot(...all.data.subarray(0, 5));
+    expect(cut.data[1]).toBeCloseTo(all.data[1]! / norm, 5);
+    const cosines = embedder.similarity(all, await embedder.encode(texts[2]!));
+    expect([cosines.rows, cosines.dimensions]).toEqual([texts.length, 1]);
+    expect(cosines.data[2]).toBeCloseTo(1, 5);
+    expect(cosines.data[0]).toBeLessThan(0.9999);
+    expect(() => embedder.similarity(all, cut)).toThrow(/different lengths/);
+  });
+
+  it('hears of progress, and takes no text at all', async () => {
+    const heard: number[] = [];
+    await embedder.encode(texts, { onProgress: (done, all) => heard.push(done, all) });
+    expect(heard.slice(-2)).toEqual([texts.length, texts.length]);
+    expect((await embedder.encode([])).rows).toBe(0);
+  });
+
+  it('says what it cannot do', async () => {
+    await expect(embedder.encode(['a', ' '])).rejects.toThrow(/text 2: the text is empty/);
+    await expect(embedder.encode('a', { truncateDim: 25 })).rejects.toThrow(/truncateDim.*25.*1 to 24/);
+    await expect(embedder.encode('a', { batchSize: 0 })).rejects.toThrow(/batchSize/);
+    await expect(embedder.encode('a', { promptName: 'prompt-eo' })).rejects.toThrow(
+      /did you mean prompt-eol/,
+    );
+    await expect(embedder.encode('a', { precision: 'int8' as 'float32' })).rejects.toThrow(/precision/);
+  });
+
+  it('takes another prompt where it can pool its tokens', async () => {
+    const frame = 'the "{text}"';
+    if (kind === 'exported') {
+      await expect(embedder.encode('cat', { prompt: frame })).rejects.toThrow(/cannot pool the tokens/);
+      await expect(embedder.encode('cat', { normalize: false })).rejects.toThrow(/unit vectors only/);
+      return;
+    }
+    const other = await Embedder.open(path, { attention: 'bidirectional', maxTokens: 24, prompt: frame });
+    const expected = await other.encode('cat', { normalize: false });
+    await other.dispose();
+    expect((await embedder.encode('cat', { prompt: frame, normalize: false })).data).toEqual(expected.data);
+  });
+
+  it('leaves no tensor behind', async () => {
+    const before = engine().memory().numTensors;
+    for (let i = 0; i < 3; i++) {
+      const another = await Embedder.open(path);
+      await another.encode(texts);
+      await another.dispose();
+    }
+    expect(engine().memory().numTensors).toBe(before);
+  });
+});
+
+describe('openModel', () => {
+  it('describes a decoder, with a probe of its own', async () => {
+    const model = await openModel({ model: goldenModel(), attention: { lastLayers: 1 }, pooling: 'last' });
+    expect(model.dimensions).toBe(24);
+    expect(model.description).toMatchObject({
+      kind: 'decoder, nothing trained',
+      parameters: 11256,
+      layers: 2,
+      attention: { lastLayers: 1 },
+      pooling: { type: 'last', layer: -1 },
+      lineage: [],
+      probe: { passed: true, mode: { lastLayers: 1 } },
+    });
+    expect((await model.encode(texts)).rows).toBe(texts.length);
+    await model.close();
+  });
+
+  it('describes an exported folder, which other options turn into another model', async () => {
+    const path = join(await temporary(), 'embedder');
+    const lineage = [{ stage: 'simcse', objective: 'simcse', steps: 9, tuning: 'lora' }];
+    await exportFolder({ ...(await modelWith({ attention: 'bidirectional' })), lineage }, path);
+    const own = await openModel({ model: path });
+    expect(own.description).toMatchObject({
+      kind: 'exported embedder',
+      base: 'base',
+      attention: 'bidirectional',
+      lineage,
+      probe: { passed: true },
+    });
+    const causal = await openModel({ model: path, attention: 'causal' });
+    expect(causal.description).toMatchObject({ attention: 'causal', probe: { mode: 'causal' }, lineage });
+    expect(causal.meta.revision).not.toBe(own.meta.revision);
+    expect(causal.meta.parameters).toBe(own.meta.parameters);
+    expect(
+      largestDifference((await causal.encode(texts)).data, (await own.encode(texts)).data),
+    ).toBeGreaterThan(1e-3);
+    await own.close();
+    await causal.close();
+  });
+});

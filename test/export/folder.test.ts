@@ -1,0 +1,173 @@
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { Embedder } from '../../src/embedder/embedder.js';
+import { exportFolder } from '../../src/export/folder.js';
+import { FINAL_NORM } from '../../src/models/llama.js';
+import type { EmbeddingRecipe } from '../../src/pooling/embedding-model.js';
+import { loadEmbeddingModel } from '../../src/pooling/load-model.js';
+import { exists } from '../../src/shared/files.js';
+import { encodeWith, largestDifference, modelWith, temporaryFolders, texts } from './models.js';
+
+const temporary = temporaryFolders();
+
+async function jsonOf(folder: string, name: string): Promise<Record<string, unknown>> {
+  return JSON.parse(await readFile(join(folder, name), 'utf8')) as Record<string, unknown>;
+}
+
+/** Recipes and whether the stock modules of sentence-transformers can say them. */
+const recipes: readonly (readonly [
+  string,
+  Partial<EmbeddingRecipe>,
+  { readonly stock: boolean; readonly variant?: string },
+])[] = [
+  ['first, causal', { pooling: { type: 'first', layer: -1 } }, { stock: true }],
+  [
+    'mean, bidirectional',
+    { attention: 'bidirectional', pooling: { type: 'mean', layer: -1 } },
+    { stock: true, variant: 'rope-llama3' },
+  ],
+  [
+    'mean, last layers',
+    { attention: { lastLayers: 1 }, pooling: { type: 'mean', layer: -1 } },
+    { stock: false },
+  ],
+  [
+    'mean of the layer before',
+    { attention: 'bidirectional', pooling: { type: 'mean', layer: -2 } },
+    { stock: false },
+  ],
+  ['input embeddings', { pooling: { type: 'mean', layer: 0 } }, { stock: false }],
+  ['weighted mean', { pooling: { type: 'weightedMean', layer: -1 } }, { stock: true, variant: 'tied' }],
+  ['last', { pooling: { type: 'last', layer: -1 } }, { stock: true, variant: 'bias' }],
+  ['eos', { attention: 'bidirectional', pooling: { type: 'eos', layer: -1 } }, { stock: true }],
+  [
+    'latent attention',
+    {
+      attention: 'bidirectional',
+      pooling: {
+        type: 'latentAttention',
+        layer: -1,
+        latents: 6,
+        heads: 2,
+        headDimension: 5,
+        feedForward: 'geglu',
+        feedForwardMultiple: 2,
+        aggregate: 'mean',
+      },
+    },
+    { stock: false },
+  ],
+  [
+    'a frame, its last token',
+    { prompt: { frame: 'the "{text}":"', pool: 'last' }, pooling: { type: 'last', layer: -1 } },
+    { stock: false },
+  ],
+  [
+    'a frame, all tokens',
+    { prompt: { frame: 'the: {text}', pool: 'all' }, pooling: { type: 'mean', layer: -1 } },
+    { stock: true },
+  ],
+];
+
+describe('an exported folder is the model', () => {
+  it.each(recipes)('%s', async (_name, recipe, { stock, variant }) => {
+    const model = await modelWith(recipe, variant);
+    const output = join(await temporary(), 'embedder');
+    const { files, probe } = await exportFolder(model, output);
+    expect(files.map(({ path }) => path)).toEqual(['onnx/model.onnx']);
+    expect(files[0]!.verification.largestDifference).toBeLessThan(1e-5);
+    expect(probe.passed).toBe(true);
+
+    const expected = await encodeWith(model);
+    const embedder = await Embedder.open(output);
+    expect(embedder.model).toBeUndefined();
+    expect(largestDifference((await embedder.encode(texts)).data, expected.data)).toBeLessThan(1e-5);
+    await embedder.dispose();
+
+    // The weights beside the graph are the same model too.
+    const reopened = await loadEmbeddingModel(output);
+    expect(reopened.recipe).toEqual(model.recipe);
+    expect((await encodeWith(reopened)).data).toEqual(expected.data);
+
+    expect(await exists(join(output, 'modules.json'))).toBe(stock);
+    const config = await jsonOf(output, 'config.json');
+    expect(config).toMatchObject({
+      architectures: ['LlamaModel'],
+      is_causal: model.recipe.attention === 'causal',
+    });
+    expect(await jsonOf(output, 'tokenizer_config.json')).not.toHaveProperty('chat_template');
+  });
+
+  it('keeps large weights in a second file', async () => {
+    const model = await modelWith({ attention: 'bidirectional' });
+    const output = join(await temporary(), 'embedder');
+    const { files } = await exportFolder(model, output, { externalAbove: 1000 });
+    expect((await readdir(join(output, 'onnx'))).sort()).toEqual(['model.onnx', 'model.onnx_data']);
+    expect(files[0]!.verification.largestDifference).toBeLessThan(1e-5);
+    expect(await jsonOf(output, 'config.json')).toMatchObject({
+      'transformers.js_config': { use_external_data_format: { 'model.onnx': 1 } },
+    });
+  });
+});
+
+describe('where not every token is pooled', () => {
+  it('a frame whose end may merge with the text gets a third input, and no file for two', async () => {
+    const model = await modelWith({ prompt: 'the "{text}":"', attention: 'bidirectional' });
+    const output = join(await temporary(), 'embedder');
+    const { files } = await exportFolder(model, output);
+    expect(files.map(({ path, pooled }) => [path, pooled.kind])).toEqual([
+      ['onnx/model_pool_mask.onnx', 'input'],
+    ]);
+    expect(await readdir(join(output, 'onnx'))).toEqual(['model_pool_mask.onnx']);
+    expect(await exists(join(output, 'modules.json'))).toBe(false);
+    const embedder = await Embedder.open(output);
+    const actual = await embedder.encode(texts);
+    await embedder.dispose();
+    expect(largestDifference(actual.data, (await encodeWith(model)).data)).toBeLessThan(1e-5);
+    expect(await readFile(join(output, 'README.md'), 'utf8')).toContain('cannot use this folder');
+  });
+
+  it('a prefix that ends in a token of its own gets both, and they agree', async () => {
+    const model = await modelWith({ prompt: 'the cat</s>{text}' });
+    const output = join(await temporary(), 'embedder');
+    const { files } = await exportFolder(model, output);
+    expect(files.map(({ pooled }) => pooled)).toEqual([
+      { kind: 'afterPrefix', tokens: 3 },
+      { kind: 'input' },
+    ]);
+    for (const { verification } of files) expect(verification.largestDifference).toBeLessThan(1e-5);
+    expect(await jsonOf(output, '1_Pooling/config.json')).toMatchObject({ include_prompt: false });
+    expect(await jsonOf(output, 'config_sentence_transformers.json')).toMatchObject({
+      prompts: { default: 'the cat</s>' },
+      default_prompt_name: 'default',
+    });
+  });
+});
+
+describe('refusals', () => {
+  it('an existing folder, unless it is an embedder folder that may be replaced', async () => {
+    const model = await modelWith({});
+    const output = join(await temporary(), 'embedder');
+    await exportFolder(model, output);
+    await expect(exportFolder(model, output)).rejects.toThrow(/exists.*--overwrite/);
+    await exportFolder(await modelWith({ attention: 'bidirectional' }), output, { overwrite: true });
+    expect((await loadEmbeddingModel(output)).recipe.attention).toBe('bidirectional');
+
+    const foreign = join(await temporary(), 'thesis');
+    await mkdir(foreign);
+    await writeFile(join(foreign, 'chapter.txt'), 'years of work');
+    await expect(exportFolder(model, foreign, { overwrite: true })).rejects.toThrow(/not made by an export/);
+    expect(await readdir(foreign)).toEqual(['chapter.txt']);
+  });
+
+  it('a file that does not give the model back is an error and leaves nothing', async () => {
+    const model = await modelWith({});
+    model.decoder.weights.get(FINAL_NORM)!.fill(NaN);
+    const parent = await temporary();
+    await expect(exportFolder(model, join(parent, 'embedder'))).rejects.toThrow(
+      /internal: onnx\/model.onnx is not the model/,
+    );
+    expect(await readdir(parent)).toEqual([]);
+  });
+});

@@ -1,0 +1,62 @@
+import { basename, dirname, join } from 'node:path';
+import { AutoModel, AutoTokenizer, env, pipeline, type Tensor } from '@huggingface/transformers';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { exportFolder } from '../../src/export/folder.js';
+import type { EmbeddingRecipe } from '../../src/pooling/embedding-model.js';
+import { encodeWith, largestDifference, modelWith, temporaryFolders, texts } from './models.js';
+
+const temporary = temporaryFolders();
+
+beforeAll(() => {
+  env.allowRemoteModels = false;
+});
+
+/** transformers.js finds local models by their names below one folder. */
+async function exported(recipe: Partial<EmbeddingRecipe>): Promise<{ name: string; expected: Float32Array }> {
+  const model = await modelWith(recipe);
+  const output = join(await temporary(), 'embedder');
+  await exportFolder(model, output);
+  env.localModelPath = dirname(output);
+  return { name: basename(output), expected: (await encodeWith(model)).data };
+}
+
+const latent = {
+  type: 'latentAttention',
+  layer: -1,
+  latents: 4,
+  heads: 2,
+  headDimension: 6,
+  feedForward: 'gelu',
+  feedForwardMultiple: 2,
+  aggregate: 'eos',
+} as const;
+
+const cases: readonly (readonly [
+  string,
+  Partial<EmbeddingRecipe>,
+  'mean' | 'cls' | 'last_token' | undefined,
+])[] = [
+  ['mean', { attention: 'bidirectional', pooling: { type: 'mean', layer: -1 } }, 'mean'],
+  ['first', { attention: 'bidirectional', pooling: { type: 'first', layer: -1 } }, 'cls'],
+  ['last', { pooling: { type: 'last', layer: -1 } }, 'last_token'],
+  ['eos', { attention: 'bidirectional', pooling: { type: 'eos', layer: -1 } }, 'last_token'],
+  ['weighted mean', { pooling: { type: 'weightedMean', layer: -1 } }, undefined],
+  ['latent attention', { attention: 'bidirectional', pooling: latent }, undefined],
+];
+
+describe('transformers.js opens the folder', () => {
+  it.each(cases)('%s', async (_name, recipe, pooling) => {
+    const { name, expected } = await exported(recipe);
+    const tokenizer = await AutoTokenizer.from_pretrained(name);
+    const model = await AutoModel.from_pretrained(name, { dtype: 'fp32', device: 'cpu' });
+    const inputs: unknown = tokenizer(texts, { padding: true, truncation: true });
+    const { sentence_embedding: vectors } = (await model(inputs)) as { sentence_embedding: Tensor };
+    expect(largestDifference(vectors.data as Float32Array, expected)).toBeLessThan(1e-5);
+    await model.dispose();
+    if (pooling === undefined) return;
+    const extract = await pipeline('feature-extraction', name, { dtype: 'fp32', device: 'cpu' });
+    const extracted = await extract(texts, { pooling, normalize: true });
+    expect(largestDifference(extracted.data as Float32Array, expected)).toBeLessThan(1e-5);
+    await extract.dispose();
+  });
+});
