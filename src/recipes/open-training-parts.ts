@@ -5,9 +5,9 @@ import { openDecoder } from '../models/weights/index.js';
 import type { EmbeddingRecipe } from '../pooling/embedding-model.js';
 import { baseReference, saveTrained } from '../pooling/trained-folder.js';
 import type { BaseReference } from '../pooling/manifest.js';
-import { internalError } from '../shared/errors.js';
 import { assetPath } from '../shared/package.js';
 import { stageFactory } from '../training/stage.js';
+import { exportEmbedder } from './export.js';
 import { hashInputs, type InputFile } from './run-record.js';
 import type { RunConfig } from './schema.js';
 import type { OpenTrainingParts } from './training-parts.js';
@@ -53,7 +53,7 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
           })),
         }),
     }),
-    exportEmbedder: () => Promise.reject(internalError('not yet')),
+    exportEmbedder: (model, output) => exportEmbedder({ model, output, threads, overwrite: true }),
     close: () => Promise.resolve(),
   };
 };
@@ -66,7 +66,9 @@ interface OpenBase {
 
 async function openBase({ model, train }: RunConfig, { texts }: TrainingTexts): Promise<OpenBase> {
   if ('initialise' in model) {
-    const decoder = await loadDecoder(initialiseDecoder({ shape: model.initialise, seed: train.seed, texts }));
+    const decoder = await loadDecoder(
+      initialiseDecoder({ shape: model.initialise, seed: train.seed, texts }),
+    );
     return { decoder, base: { path: 'none: made from nothing' }, inputs: [] };
   }
   const path = model.path === 'embedded' ? assetPath('tiny') : model.path;
