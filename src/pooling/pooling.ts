@@ -25,7 +25,8 @@ export interface Pooling {
 
 /** 1, 2, 3 ... along the pooled tokens of each text, 0 elsewhere: [N, L]. */
 export function ordinal(membership: Tensor): Tensor {
-  return membership.cumsum(-1).mul(membership);
+  // Eager tfjs takes no negative axis here.
+  return membership.cumsum(membership.rank - 1).mul(membership);
 }
 
 /** Number of pooled tokens of each text, [N, 1]; 1 for a blank text, so that it can divide. */

@@ -12,7 +12,7 @@ import type { AttentionMode } from '../../src/models/schema.js';
 import { createPooling } from '../../src/pooling/registry.js';
 import type { PoolingConfig } from '../../src/pooling/schema.js';
 import { EmbeddingHead } from '../../src/training/objectives/embedding-head.js';
-import { lora, pooling, randomise, randomTexts, relativeDifference, tinyDecoder } from '../training/tiny.js';
+import { pooling, randomise, randomTexts, relativeDifference, tinyDecoder } from '../training/tiny.js';
 
 const attentions: readonly AttentionMode[] = ['causal', 'bidirectional', { lastLayers: 1 }];
 const poolings: readonly PoolingConfig['type'][] = [

@@ -1,0 +1,140 @@
+import { describe, expect, it } from 'vitest';
+import { savePolicies } from '../../src/compiler/split.js';
+import type { StageRunner } from '../../src/training/stage-runner.js';
+import {
+  bareStage,
+  FULL,
+  lora,
+  pooling,
+  randomise,
+  relativeDifference,
+  tinyDecoder,
+  tinyStage,
+} from './tiny.js';
+
+/** So small that a step does not move a parameter by a bit that matters. */
+const NO_STEP = 1e-30;
+
+/** Attention and adapter dropout on: the masks are a function of the step alone, so the loss of one step is a function of the parameters. */
+const dropout = { attentionDropout: 0.3, learningRate: NO_STEP };
+
+async function gradientOf(stage: StageRunner, step: number): Promise<Map<string, Float32Array>> {
+  await stage.step(step);
+  return new Map([...stage.state().optimizer.m].map(([name, values]) => [name, values.slice()]));
+}
+
+/** (f(p + h d) - f(p - h d)) / 2h */
+async function slope(
+  stage: StageRunner,
+  { step, direction, h }: { step: number; direction: ReadonlyMap<string, Float32Array>; h: number },
+): Promise<number> {
+  const { parameters } = stage.state();
+  const start = new Map([...parameters].map(([name, values]) => [name, values.slice()]));
+  const lossAt = async (distance: number): Promise<number> => {
+    for (const [name, values] of parameters) {
+      const [from, along] = [start.get(name)!, direction.get(name)];
+      for (let i = 0; i < values.length; i++) values[i] = from[i]! + distance * (along?.[i] ?? 0);
+    }
+    return (await stage.step(step)).loss;
+  };
+  const difference = (await lossAt(h)) - (await lossAt(-h));
+  for (const [name, values] of parameters) values.set(start.get(name)!);
+  return difference / (2 * h);
+}
+
+const cases = [
+  ['SimCSE, LoRA', { objective: 'simcse', scale: 3 }, lora({ dropout: 0.2 }), 'mean'],
+  [
+    'SimCSE, LoRA and latent attention',
+    { objective: 'simcse', scale: 3 },
+    lora({ dropout: 0.2 }),
+    'latentAttention',
+  ],
+  ['SimCSE, all weights, tied', { objective: 'simcse', scale: 3 }, FULL, 'weightedMean'],
+  [
+    'SimCSE with pooled padding',
+    { objective: 'simcse', scale: 3, compat: 'llm2vec' },
+    lora({ dropout: 0.2 }),
+    'mean',
+  ],
+  ['MNTP, LoRA', { objective: 'mntp', maskRatio: 0.4 }, lora({ dropout: 0.2 }), 'mean'],
+  ['MNTP, all weights, tied', { objective: 'mntp', maskRatio: 0.4 }, FULL, 'mean'],
+  ['causal LM, two batches in a step', { objective: 'causalLm', accumulate: 2 }, FULL, 'mean'],
+] as const;
+
+describe('the gradient of a stage with dropout is the slope of its loss', () => {
+  it.each(cases)('%s', async (_, options, tuning, type) => {
+    const decoder = await tinyDecoder('tied');
+    const stage = await tinyStage({
+      decoder,
+      stage: bareStage({ ...options, ...dropout, batchTexts: 3 }),
+      tuning,
+      attention: options.objective === 'causalLm' ? 'causal' : 'bidirectional',
+      pooling: pooling(type),
+    });
+    const added = [...stage.state().parameters].filter(([name]) => !decoder.weights.has(name));
+    randomise(
+      added.map(([, values]) => values),
+      12,
+    );
+    const step = 1;
+    const gradient = await gradientOf(stage, step);
+    const norm = Math.sqrt(
+      [...gradient.values()].reduce((sum, g) => sum + g.reduce((a, b) => a + b * b, 0), 0),
+    );
+    expect(norm).toBeGreaterThan(1e-2);
+    const uphill = new Map([...gradient].map(([name, g]) => [name, g.map((value) => value / norm)]));
+    expect((await slope(stage, { step, direction: uphill, h: 5e-3 })) / norm).toBeCloseTo(1, 2);
+    // The steepest parameter of a few arrays, one by one.
+    const steepest = [...gradient]
+      .map(([name, g]) => ({
+        name,
+        g,
+        at: g.reduce((best, value, i) => (Math.abs(value) > Math.abs(g[best]!) ? i : best), 0),
+      }))
+      .sort((a, b) => Math.abs(b.g[b.at]!) - Math.abs(a.g[a.at]!))
+      .slice(0, 4);
+    for (const { name, g, at } of steepest) {
+      const direction = new Map([[name, g.map((_, i) => (i === at ? 1 : 0))]]);
+      const measured = await slope(stage, { step, direction, h: 5e-3 });
+      expect(
+        Math.abs(measured - g[at]!) / Math.abs(g[at]!),
+        `${name}[${at}]: ${measured}, ${g[at]}`,
+      ).toBeLessThan(0.02);
+    }
+    await stage.dispose();
+  });
+});
+
+describe('save policies', () => {
+  it.each(cases)('all three give the same loss and gradients: %s', async (_, options, tuning, type) => {
+    const outcomes = [];
+    for (const savePolicy of savePolicies) {
+      const decoder = await tinyDecoder('tied');
+      const stage = await tinyStage({
+        decoder,
+        stage: bareStage({ ...options, ...dropout, savePolicy, batchTexts: 3 }),
+        tuning,
+        pooling: pooling(type),
+      });
+      const added = [...stage.state().parameters].filter(([name]) => !decoder.weights.has(name));
+      randomise(
+        added.map(([, values]) => values),
+        12,
+      );
+      expect((await stage.describe()).savePolicy).toBe(savePolicy);
+      const { loss } = await stage.step(0);
+      outcomes.push({ loss, gradients: structuredClone(stage.state().optimizer.m) });
+      await stage.dispose();
+    }
+    const [first, ...others] = outcomes;
+    for (const { loss, gradients } of others) {
+      expect(loss).toBeCloseTo(first!.loss, 5);
+      for (const [name, gradient] of gradients) {
+        const expected = first!.gradients.get(name)!;
+        if (expected.some((value) => value !== 0))
+          expect(relativeDifference(gradient, expected), name).toBeLessThan(1e-5);
+      }
+    }
+  });
+});
