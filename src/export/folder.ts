@@ -58,7 +58,7 @@ export async function exportFolder(
     }
     const width = decoder.config.hidden_size;
     const forTools = tokenizerFiles(recipe, tokenizer);
-    const stock = stockModules(recipe, { layers: decoder.config.num_hidden_layers, files });
+    const stock = stockModules(recipe, decoder.config.num_hidden_layers);
     const described: Record<string, unknown> = {
       'config.json': modelConfig(model, forTools, external),
       'tokenizer_config.json': forTools.config,

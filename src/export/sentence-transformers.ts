@@ -1,6 +1,5 @@
 import { parsePrompt } from '../data/prompts.js';
 import { blocksOf, promptParts, type EmbeddingRecipe } from '../pooling/embedding-model.js';
-import type { EmbedderFile } from '../pooling/manifest.js';
 import { createPooling } from '../pooling/registry.js';
 
 /** How the stock modules of sentence-transformers say a recipe. */
@@ -8,14 +7,12 @@ export interface StockModules {
   readonly mode: 'mean' | 'cls' | 'lasttoken' | 'weightedmean';
   /** Put before every text. */
   readonly prompt: string | undefined;
-  /** Whether the prompt's tokens are pooled too. */
-  readonly includePrompt: boolean;
 }
 
 /** The stock modules that do the same as a recipe, or why there are none. */
 export function stockModules(
   recipe: EmbeddingRecipe,
-  { layers, files }: { readonly layers: number; readonly files: readonly Pick<EmbedderFile, 'pooled'>[] },
+  layers: number,
 ): StockModules | { readonly reason: string } {
   const { prompt, pool } = promptParts(recipe);
   const frame = prompt === undefined ? undefined : parsePrompt(prompt);
@@ -28,17 +25,20 @@ export function stockModules(
   const mode =
     pool === 'last' && pooling.transform === undefined ? 'lasttoken' : pooling.sentenceTransformersMode;
   if (mode === undefined) return none(`there is no stock module for ${recipe.pooling.type} pooling`);
-  if (frame === undefined) return { mode, prompt: undefined, includePrompt: true };
+  if (frame === undefined) return { mode, prompt: undefined };
   if (frame.after !== '') return none('a part of its prompt stands behind the text');
   if (frame.preset?.preparation === 'sentence') return none('its prompt changes the punctuation of the text');
-  if (pool === 'text' && !files.some(({ pooled }) => pooled.kind === 'afterPrefix'))
-    return none('where its prompt ends in tokens depends on the text');
-  return { mode, prompt: frame.before, includePrompt: pool !== 'text' };
+  // It counts the prompt's tokens by itself, and one less where the last of them is a special token.
+  if (pool === 'text')
+    return none(
+      'the tokens of its prompt are not pooled, and sentence-transformers counts them in another way',
+    );
+  return { mode, prompt: frame.before };
 }
 
 /** The files of the stock modules, by path. */
 export function stockFiles(
-  { mode, prompt, includePrompt }: StockModules,
+  { mode, prompt }: StockModules,
   { dimensions, maxTokens }: { readonly dimensions: number; readonly maxTokens: number },
 ): Record<string, unknown> {
   const module = (idx: number, path: string, type: string) => ({
@@ -61,7 +61,7 @@ export function stockFiles(
       pooling_mode_mean_sqrt_len_tokens: false,
       pooling_mode_weightedmean_tokens: mode === 'weightedmean',
       pooling_mode_lasttoken: mode === 'lasttoken',
-      include_prompt: includePrompt,
+      include_prompt: true,
     },
     '2_Normalize/config.json': {},
     'sentence_bert_config.json': { max_seq_length: maxTokens, do_lower_case: false },
