@@ -1,6 +1,7 @@
 /** Turn a decoder-only language model into a text-embedding model: what the commands do, as functions. */
 export { loadConfig, parseConfig, type LoadedConfig } from './config/load.js';
 export { promptPresets, type PromptPreset } from './data/prompt-presets.js';
+export { Embedder, type EmbedderOptions, type EncodeOptions } from './embedder/embedder.js';
 export type { EmbeddingMatrix, Encode } from './evaluation/encoder.js';
 export type { EvalResult } from './evaluation/evaluate.js';
 export { comparisonLine, resultTable, type ReportRow } from './evaluation/report.js';
