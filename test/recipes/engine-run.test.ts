@@ -1,0 +1,185 @@
+import { mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { parseConfig } from '../../src/config/load.js';
+import { loadEmbeddingModel } from '../../src/pooling/load-model.js';
+import { createModelEncoder } from '../../src/pooling/packed-encoder.js';
+import { openTrainingParts } from '../../src/recipes/open-training-parts.js';
+import { runSchema, type RunConfig } from '../../src/recipes/schema.js';
+import { resume, train } from '../../src/recipes/train.js';
+import type { OpenTrainingParts } from '../../src/recipes/training-parts.js';
+import type { Progress } from '../../src/shared/progress.js';
+import { goldenFolder, relativeDifference, SENTENCES } from '../training/tiny.js';
+
+const MNTP_STEPS = 4;
+const SIMCSE_STEPS = 4;
+let base = '';
+
+beforeAll(async () => {
+  base = await mkdtemp(join(tmpdir(), 'lmvec-engine-'));
+  const texts = Array.from(
+    { length: 30 },
+    (_, i) => `${SENTENCES[i % 6]!} ${i} ${'then the '.repeat(i % 3)}end`,
+  );
+  await writeFile(join(base, 'texts.txt'), `${texts.join('\n')}\n`);
+  const rows = [
+    'score\tsentence1\tsentence2',
+    '5\ta cat sat\tthe cat sat',
+    '1\tthe dog\tone 42',
+    '3\tone mat\tthat mat',
+    '0\ta\tzz',
+  ];
+  await writeFile(join(base, 'pairs.tsv'), `${rows.join('\n')}\n`);
+});
+
+function configOf(output: string, overrides: readonly string[] = []): RunConfig {
+  const stage = 'batchTexts: 5, maxTokens: 64, learningRate: 1e-2, warmupSteps: 1';
+  const text = `{model: ${JSON.stringify(goldenFolder('base'))}, output: ${JSON.stringify(join(base, output))},
+    data: {train: ${JSON.stringify(join(base, 'texts.txt'))}},
+    tuning: {type: lora, rank: 2, alpha: 4, dropout: 0.1},
+    stages: {
+      mntp: {objective: mntp, maxSteps: ${MNTP_STEPS}, attentionDropout: 0.1, ${stage}},
+      simcse: {objective: simcse, maxSteps: ${SIMCSE_STEPS}, accumulate: 2, ${stage}}},
+    evaluate: {tasks: [${JSON.stringify(join(base, 'pairs.tsv'))}], everySteps: 3},
+    export: {files: []}, train: {checkpointEverySteps: 2, threads: 1}}`;
+  return parseConfig(text, { file: 'run.yaml', overrides: [...overrides], schema: runSchema }).config;
+}
+
+/** Aborts after a step of a stage. */
+function interruption(at?: { readonly stage: string; readonly step: number }) {
+  const controller = new AbortController();
+  const progress: Progress = {
+    update: ({ stage, step }) => {
+      if (stage === at?.stage && step === at.step) controller.abort();
+    },
+    message: () => undefined,
+    end: () => undefined,
+  };
+  return { progress, signal: controller.signal };
+}
+
+/** Bytes of everything that was trained. */
+async function weightsOf(folder: string): Promise<Record<string, string>> {
+  const files = [
+    'last/adapter_model.safetensors',
+    'last/previous/mntp/adapter_model.safetensors',
+    'best/adapter_model.safetensors',
+  ];
+  return Object.fromEntries(
+    await Promise.all(files.map(async (file) => [file, await readFile(join(folder, file), 'hex')] as const)),
+  );
+}
+
+async function embeddingsOf(folder: string, texts: readonly string[]): Promise<Float32Array> {
+  const encoder = createModelEncoder(await loadEmbeddingModel(folder), { threads: 1 });
+  const { data } = await encoder.encode(texts);
+  await encoder.dispose();
+  return data;
+}
+
+/** The real parts, noting what the live model says each time it is saved. */
+function observed(saved: Map<string, Float32Array>): OpenTrainingParts {
+  return async (config) => {
+    const parts = await openTrainingParts(config);
+    return {
+      ...parts,
+      createStage: async (options) => {
+        const runner = await parts.createStage(options);
+        return {
+          ...runner,
+          save: async (folder) => {
+            await runner.save(folder);
+            const { data } = await runner.encode(SENTENCES);
+            saved.set(folder.includes('best') ? 'best' : 'last', data.slice());
+          },
+        };
+      },
+    };
+  };
+}
+
+describe('a run of the real engine: MNTP, then SimCSE', () => {
+  const saved = new Map<string, Float32Array>();
+  let undisturbed: Record<string, string> = {};
+  let folder = '';
+
+  beforeAll(async () => {
+    const config = configOf('undisturbed');
+    folder = config.output;
+    const result = await train(config, { ...interruption(), openParts: observed(saved) });
+    expect(result.status).toBe('finished');
+    undisturbed = await weightsOf(folder);
+  });
+
+  it.each([
+    { stage: 'mntp', step: 1 },
+    { stage: 'mntp', step: MNTP_STEPS },
+    { stage: 'simcse', step: 3 },
+  ])('interrupted after step $step of $stage and resumed: the same weights, bit for bit', async (at) => {
+    const config = configOf(`${at.stage}-${at.step}`);
+    const stopped = await train(config, interruption(at));
+    expect(stopped.status).toBe('interrupted');
+    const { status } = await resume(config.output, interruption());
+    expect(status).toBe('finished');
+    expect(await weightsOf(config.output)).toEqual(undisturbed);
+  });
+
+  it('evaluations, log lines and checkpoints, however often, do not change what is learned', async () => {
+    const config = configOf('rarely', [
+      'evaluate.everySteps=100',
+      'train.checkpointEverySteps=100',
+      'train.logEverySteps=1',
+    ]);
+    await train(config, interruption());
+    const { 'best/adapter_model.safetensors': _, ...last } = undisturbed;
+    expect(await weightsOf(config.output)).toMatchObject(last);
+  });
+
+  it('another seed learns something else', async () => {
+    const config = configOf('seed', ['train.seed=43']);
+    await train(config, interruption());
+    expect(await weightsOf(config.output)).not.toEqual(undisturbed);
+  });
+
+  it('best/ and last/ give back the model that was saved', async () => {
+    expect([...saved.keys()].sort()).toEqual(['best', 'last']);
+    for (const [name, live] of saved) {
+      const loaded = await embeddingsOf(join(folder, name), SENTENCES);
+      const untouched = await embeddingsOf(goldenFolder('base'), SENTENCES);
+      // A loaded adapter is merged, a live one is not.
+      expect(relativeDifference(loaded, live)).toBeLessThan(1e-5);
+      expect(relativeDifference(untouched, live)).toBeGreaterThan(1e-2);
+    }
+  });
+
+  it('all weights trained: what is loaded again embeds with the same bits', async () => {
+    const own = new Map<string, Float32Array>();
+    const config = configOf('full', [
+      'tuning={type: full}',
+      'stages.mntp.learningRate=1e-3',
+      'stages.simcse.learningRate=1e-3',
+      'attention=causal',
+    ]);
+    await train(config, { ...interruption(), openParts: observed(own) });
+    for (const [name, live] of own)
+      expect(await embeddingsOf(join(config.output, name), SENTENCES)).toEqual(live);
+  });
+
+  it('a loss that is not a number stops the run with one sentence and keeps the last good checkpoint', async () => {
+    const config = configOf('broken', [
+      'stages.mntp.learningRate=1e30',
+      'stages.mntp.warmupSteps=0',
+      'stages.mntp.clipNorm=null',
+      'train.checkpointEverySteps=1',
+      'evaluate.everySteps=100',
+    ]);
+    const error = await train(config, interruption()).catch((reason: unknown) => reason as Error);
+    expect(error).toBeInstanceOf(Error);
+    expect((error as Error).message).toMatch(
+      /^the (loss|gradient norm) of stage mntp became (NaN|Infinity) at step 2[^\n]*$/,
+    );
+    expect(await readdir(join(config.output, 'checkpoints'))).toEqual(['mntp-step-000001']);
+    expect(await readdir(config.output)).not.toContain('last');
+  });
+});
