@@ -31,6 +31,7 @@ export interface RecorderOptions {
 /** Collects the nodes of one trace. Kernels (kernels/) call `emit`. */
 export class Recorder {
   private readonly nodes: GraphNode[] = [];
+  private readonly byOutput = new Map<string, GraphNode>();
   private readonly constants = new Map<string, Constant>();
   private readonly inputs: ValueInfo[] = [];
   private readonly scalars = new Map<string, string>();
@@ -77,7 +78,9 @@ export class Recorder {
   ): string {
     const name = `v${this.counter++}`;
     const names = inputs.map((input) => (typeof input === 'string' ? input : this.nameOf(input)));
-    this.nodes.push({ op, domain, inputs: names, output: { name, ...output }, attributes });
+    const node: GraphNode = { op, domain, inputs: names, output: { name, ...output }, attributes };
+    this.nodes.push(node);
+    this.byOutput.set(name, node);
     return name;
   }
 
@@ -97,6 +100,16 @@ export class Recorder {
       }
     }
     return recorded.name;
+  }
+
+  /** The node that makes a tensor; undefined for inputs and constants. */
+  producer(tensor: TensorInfo): GraphNode | undefined {
+    return this.byOutput.get(this.nameOf(tensor));
+  }
+
+  /** Shape of a value that has a node or is an input. */
+  shapeOf(name: string): readonly number[] | undefined {
+    return this.byOutput.get(name)?.output.shape ?? this.inputs.find((value) => value.name === name)?.shape;
   }
 
   /** The one value of a constant tensor, or undefined. */

@@ -42,13 +42,17 @@ export function attention({ query, key, value, mask, dropout }: AttentionInput):
   const keyHeads = key.shape[2] as number;
   const groups = heads / keyHeads;
   const headsFirst = (x: Tensor): Tensor => transpose(x, [0, 2, 1, 3]);
-  const q = headsFirst(mul(query, 1 / Math.sqrt(d))).reshape([rows, keyHeads, groups * tokens, d]);
-  const k = headsFirst(key);
-  const v = headsFirst(value);
+  const q = headsFirst(query).reshape([rows, keyHeads, groups * tokens, d]);
+  // Scales go where the tensors are smallest: there are fewer key and value heads than query heads.
+  const k = headsFirst(mul(key, 1 / Math.sqrt(d)));
+  const v = headsFirst(dropout === undefined ? value : mul(value, 1 / dropout.keep));
   const scores = matMul(q, k, false, true).reshape([rows, heads, tokens, tokens]);
   let probabilities: Tensor = softmax(add(scores, mask), -1);
   if (dropout !== undefined) probabilities = mul(probabilities, dropout.mask.cast('float32'));
   const context = matMul(probabilities.reshape([rows, keyHeads, groups * tokens, tokens]), v);
-  const kept = dropout === undefined ? context : mul(context, 1 / dropout.keep);
-  return transpose(kept.reshape([rows, heads, tokens, d]), [0, 2, 1, 3]).reshape([rows, tokens, heads * d]);
+  return transpose(context.reshape([rows, heads, tokens, d]), [0, 2, 1, 3]).reshape([
+    rows,
+    tokens,
+    heads * d,
+  ]);
 }

@@ -1,4 +1,4 @@
-import { add, customGrad, matMul, mul, type Tensor } from '@tensorflow/tfjs';
+import { add, concat, customGrad, matMul, mul, split, type Tensor } from '@tensorflow/tfjs';
 import { internalError } from '../shared/errors.js';
 
 /** Weights of one block by their names in the checkpoint, without the layer's prefix: `self_attn.q_proj.weight`. */
@@ -32,17 +32,46 @@ export interface LinearInput {
 }
 
 /**
- * y = x W^T + b (+ (x A^T) B^T * scale where the block has an adapter for `name`), W [out, in], A [r, in], B [out, r].
+ * Matrices that read the same x: y = x W^T + b (+ (x A^T) B^T * scale where the block has an adapter for it), W [out, in], A [r, in],
+ * B [out, r], one y [N, out] for each name. All A are one product, so that x and its gradient are read and written once.
  * The scale is applied to x A^T, the smallest tensor on the way. LoRA: Hu et al. 2021, eq. 3.
  */
-export function linear(params: Params, name: string, { x, adapterX, adapterScale }: LinearInput): Tensor {
-  let y = matMul(x, param(params, `${name}.weight`), false, true);
-  const bias = params[`${name}.bias`];
-  if (bias !== undefined) y = add(y, bias);
-  const a = params[`${name}.lora_A.weight`];
-  if (a === undefined) return y;
-  const low = mul(matMul(adapterX, a, false, true), adapterScale);
-  return add(y, matMul(low, param(params, `${name}.lora_B.weight`), false, true));
+export function linears(
+  params: Params,
+  names: readonly string[],
+  { x, adapterX, adapterScale }: LinearInput,
+): Tensor[] {
+  const adapted = names.filter((name) => params[`${name}.lora_A.weight`] !== undefined);
+  const lows = lowRank(
+    adapterX,
+    adapted.map((name) => param(params, `${name}.lora_A.weight`)),
+    adapterScale,
+  );
+  return names.map((name) => {
+    let y = matMul(x, param(params, `${name}.weight`), false, true);
+    const bias = params[`${name}.bias`];
+    if (bias !== undefined) y = add(y, bias);
+    const low = lows[adapted.indexOf(name)];
+    return low === undefined ? y : add(y, matMul(low, param(params, `${name}.lora_B.weight`), false, true));
+  });
+}
+
+/** As `linears`, for one matrix. */
+export function linear(params: Params, name: string, input: LinearInput): Tensor {
+  return linears(params, [name], input)[0] as Tensor;
+}
+
+/** x A^T * scale for several A [r, in]: [N, r] each. */
+function lowRank(x: Tensor, matrices: readonly Tensor[], scale: number): Tensor[] {
+  if (matrices.length === 0) return [];
+  const joined = matrices.length === 1 ? (matrices[0] as Tensor) : concat([...matrices], 0);
+  const low = mul(matMul(x, joined, false, true), scale);
+  if (matrices.length === 1) return [low];
+  return split(
+    low,
+    matrices.map((matrix) => matrix.shape[0] as number),
+    1,
+  );
 }
 
 /** tfjs' customGrad passes it as the last argument: tensors for the gradient must go through it, others are freed. */

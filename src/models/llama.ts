@@ -5,6 +5,7 @@ import {
   gatedSilu,
   keep,
   linear,
+  linears,
   param,
   rmsNorm,
   type BlockDropout,
@@ -18,6 +19,8 @@ export const EMBEDDING = 'model.embed_tokens.weight';
 export const FINAL_NORM = 'model.norm.weight';
 export const HEAD = 'lm_head.weight';
 export const blockPrefix = (layer: number): string => `model.layers.${layer}.`;
+
+type Triple = [Tensor, Tensor, Tensor];
 
 export interface BlockInput {
   /** [R, T, D] */
@@ -110,14 +113,21 @@ export function block(
   const split = (tensor: Tensor, count: number): Tensor => reshape(tensor, [rows, tokens, count, d]);
 
   const attentionInput = flat(rmsNorm(x, param(params, 'input_layernorm.weight'), eps), 'attentionInput');
-  const attentionMask = dropout?.masks['attention'];
+  const [query, key, value] = linears(
+    params,
+    ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'],
+    attentionInput,
+  ) as Triple;
+  const probabilityMask = dropout?.masks['attention'];
   const context = attention({
-    query: applyRotation(split(linear(params, 'self_attn.q_proj', attentionInput), heads), rotation),
-    key: applyRotation(split(linear(params, 'self_attn.k_proj', attentionInput), keyHeads), rotation),
-    value: split(linear(params, 'self_attn.v_proj', attentionInput), keyHeads),
+    query: applyRotation(split(query, heads), rotation),
+    key: applyRotation(split(key, keyHeads), rotation),
+    value: split(value, keyHeads),
     mask,
     dropout:
-      attentionMask === undefined ? undefined : { mask: attentionMask, keep: dropout?.keepAttention ?? 1 },
+      probabilityMask === undefined
+        ? undefined
+        : { mask: probabilityMask, keep: dropout?.keepAttention ?? 1 },
   });
   const attended = linear(params, 'self_attn.o_proj', flat(context, 'attentionOutput'));
   const middle = add(x, reshape(attended, [rows, tokens, hidden]));
@@ -126,10 +136,8 @@ export function block(
     rmsNorm(middle, param(params, 'post_attention_layernorm.weight'), eps),
     'feedForwardInput',
   );
-  const gated = gatedSilu(
-    linear(params, 'mlp.gate_proj', feedForwardInput),
-    linear(params, 'mlp.up_proj', feedForwardInput),
-  );
+  const [gate, up] = linears(params, ['mlp.gate_proj', 'mlp.up_proj'], feedForwardInput) as [Tensor, Tensor];
+  const gated = gatedSilu(gate, up);
   const down = linear(params, 'mlp.down_proj', flat(gated, 'feedForwardOutput'));
   return add(middle, reshape(down, [rows, tokens, hidden]));
 }

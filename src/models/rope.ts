@@ -1,4 +1,5 @@
 import { concat, cos, customGrad, mul, sin, split, sub, add, tensor1d, type Tensor } from '@tensorflow/tfjs';
+import { canRecordRotation, recordedRotation } from '../compiler/kernels/rotation.js';
 import type { RopeConfig } from './decoder-config.js';
 import { assertNever } from '../shared/errors.js';
 
@@ -49,6 +50,7 @@ export function rotation(positions: Tensor, rope: RopeConfig, headDim: number): 
 }
 
 function rotateBy(x: Tensor, cosine: Tensor, sine: Tensor): Tensor {
+  if (canRecordRotation()) return recordedRotation(x, cosine, sine);
   const [first, second] = split(x, 2, -1) as [Tensor, Tensor];
   return concat([sub(mul(first, cosine), mul(second, sine)), add(mul(second, cosine), mul(first, sine))], -1);
 }

@@ -100,8 +100,6 @@ export class DecoderRunner {
   /** The block alone, for passes that keep nothing. */
   private readonly inference: CompiledFunction;
   private readonly block: CompiledGradient;
-  /** The first adapted block has no use for the gradient of its input. */
-  private readonly firstBlock: CompiledGradient;
   private readonly weights = new Map<string, HostTensor>();
   private readonly fillers: {
     readonly attention: DropoutFiller | undefined;
@@ -125,10 +123,6 @@ export class DecoderRunner {
     const fn = (inputs: Tensors): Tensor => this.blockFunction(inputs);
     this.block = compileGradient(fn, { ...gradient, name: 'block', wrt: ['x', ...this.localTrainable] });
     this.inference = compile((inputs) => ({ output: fn(inputs) }), { ...runtime, name: 'block' });
-    this.firstBlock =
-      this.trainsEmbedding || this.localTrainable.length === 0
-        ? this.block
-        : compileGradient(fn, { ...gradient, name: 'first block', wrt: this.localTrainable });
     this.fillers = {
       attention: fillerOf(options.attentionDropout),
       adapter: fillerOf(
@@ -160,7 +154,7 @@ export class DecoderRunner {
         const masks = this.dropoutMasks(state.tile, layer, options.dropout);
         const inputs = this.blockInputs(state, layer, { x, params, masks });
         if (options.keep) {
-          const { output, saved } = await this.program(layer).forward(inputs);
+          const { output, saved } = await this.block.forward(inputs);
           state.inputs.push(output);
           state.saved.push(saved);
         } else {
@@ -186,13 +180,12 @@ export class DecoderRunner {
     const depth = Math.max(0, ...states.map(({ saved }) => saved.length));
     for (let layer = depth - 1; layer >= 0; layer--) {
       const params = this.layerWeights(layer);
-      const program = this.program(layer);
       for (const [index, state] of states.entries()) {
         pool.release(state.inputs.pop() as HostTensor);
         const x = state.inputs[state.inputs.length - 1] as HostTensor;
         const masks = this.dropoutMasks(state.tile, layer, dropout);
         const outputGradient = gradients[index] as HostTensor;
-        const result = await program.backward(
+        const result = await this.block.backward(
           this.blockInputs(state, layer, { x, params, masks }),
           state.saved.pop() as HostTensors,
           outputGradient,
@@ -234,7 +227,6 @@ export class DecoderRunner {
     await this.prelude.release();
     await this.inference.release();
     await this.block.release();
-    if (this.firstBlock !== this.block) await this.firstBlock.release();
   }
 
   /** The weight as a tensor that shares its memory. */
@@ -282,15 +274,7 @@ export class DecoderRunner {
       Object.keys(masks).length === 0
         ? undefined
         : { masks, keepAttention: 1 - attentionDropout, keepAdapter: 1 - adapterDropout };
-    return block(
-      inputs,
-      { x, mask, rotation: { cos, sin }, dropout, adapterScale },
-      decoder.config,
-    );
-  }
-
-  private program(layer: number): CompiledGradient {
-    return layer === 0 ? this.firstBlock : this.block;
+    return block(inputs, { x, mask, rotation: { cos, sin }, dropout, adapterScale }, decoder.config);
   }
 
   private layerWeights(layer: number): HostTensors {

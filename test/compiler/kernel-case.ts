@@ -163,6 +163,8 @@ export async function checkCase(kernel: string, instance: Instance): Promise<voi
   const before = memory().numTensors;
   await expectSame(fn, instance.inputs, kernel);
   expect(memory().numTensors).toBe(before);
+  // Eager tfjs has no kernel of ours.
+  if (kernel.startsWith('Lmvec')) return;
   // The profiler awaits, and a scope cannot: what it makes is disposed of by hand.
   const { kernelNames } = await profile(() => tidy(() => void instance.fn(eager(instance.inputs))));
   expect(kernelNames).toContain(kernel);

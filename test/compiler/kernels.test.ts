@@ -4,10 +4,11 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { recordKernels } from '../../src/compiler/kernels/index.js';
 import { elementwiseCases } from './elementwise-cases.js';
 import { checkCase } from './kernel-case.js';
+import { ownCases } from './own-cases.js';
 import { reduceCases } from './reduce-cases.js';
 import { shapeCases } from './shape-cases.js';
 
-const cases = { ...elementwiseCases, ...reduceCases, ...shapeCases };
+const cases = { ...elementwiseCases, ...reduceCases, ...shapeCases, ...ownCases };
 const RUNS = 6;
 
 beforeAll(() => setBackend('cpu'));

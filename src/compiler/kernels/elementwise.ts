@@ -27,7 +27,33 @@ function binaryNode(
   const shape = backend_util.assertAndGetBroadcastShape(a.shape, b.shape);
   const simple = op === 'Mul' || op === 'Add' ? neutral(recorder, op, [a, b], shape) : undefined;
   if (simple !== undefined) return simple;
+  const accumulated = op === 'Add' ? accumulatedProduct(recorder, [a, b]) : undefined;
+  if (accumulated !== undefined) return accumulated;
   return recorder.emit(op, operands(recorder, a, b, shape), { shape, type: type ?? elementType(a.dtype) });
+}
+
+/** Inner dimensions up to this are cheap: a product that is used twice may be computed twice. */
+const CHEAP_INNER = 64;
+
+/** y + A B with a short inner dimension (an adapter's second product) as one Gemm, which adds onto y while it multiplies. */
+function accumulatedProduct(
+  recorder: Recorder,
+  [y, product]: readonly [TensorInfo, TensorInfo],
+): TensorInfo | undefined {
+  if (!recorder.options.contrib || y.shape.length !== 2 || !sameShape(y.shape, product.shape))
+    return undefined;
+  const node = recorder.producer(product);
+  if (node === undefined || (node.op !== 'MatMul' && node.op !== 'FusedMatMul')) return undefined;
+  const left = recorder.shapeOf(node.inputs[0] as string);
+  const transposed = node.attributes['transA']?.value === 1;
+  if (left === undefined || (left[transposed ? 0 : 1] as number) > CHEAP_INNER) return undefined;
+  const { transA, transB } = node.attributes;
+  return recorder.emit(
+    'Gemm',
+    [...node.inputs, y],
+    { shape: y.shape, type: 'float32' },
+    { ...(transA === undefined ? {} : { transA }), ...(transB === undefined ? {} : { transB }) },
+  );
 }
 
 /** tfjs gradients multiply by arrays of ones to broadcast: that is an Expand, or nothing at all. */

@@ -3,6 +3,7 @@ import { elementwiseKernels } from './elementwise.js';
 import { gatherKernels } from './gather.js';
 import { matmulKernels } from './matmul.js';
 import { reduceKernels } from './reduce.js';
+import { rotationKernels } from './rotation.js';
 import { shapeKernels } from './shape.js';
 
 /** Every tfjs kernel that can be traced, by its tfjs name. */
@@ -11,5 +12,6 @@ export const recordKernels: Readonly<Record<string, RecordKernel>> = {
   ...gatherKernels,
   ...matmulKernels,
   ...reduceKernels,
+  ...rotationKernels,
   ...shapeKernels,
 };
