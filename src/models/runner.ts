@@ -201,10 +201,9 @@ export class DecoderRunner {
       }
     }
     for (const [index, state] of states.entries()) {
-      if (this.trainsEmbedding) {
-        this.addEmbeddingGradient(state.tile, gradients[index] as HostTensor, sink);
-        pool.release(gradients[index] as HostTensor);
-      }
+      const gradient = gradients[index] as HostTensor;
+      if (this.trainsEmbedding) this.addEmbeddingGradient(state.tile, gradient, sink);
+      pool.release(gradient);
     }
     this.release(pass);
   }
