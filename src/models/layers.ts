@@ -69,7 +69,7 @@ function lowRank(x: Tensor, matrices: readonly Tensor[], scale: number): Tensor[
   if (matrices.length === 1) return [low];
   return split(
     low,
-    matrices.map((matrix) => matrix.shape[0] as number),
+    matrices.map((matrix) => matrix.shape[0]),
     1,
   );
 }

@@ -1,6 +1,7 @@
 import { compile, type CompiledFunction, type HostTensors } from '../compiler/compile.js';
 import { TensorPool } from '../compiler/pool.js';
 import { floatTensor, type HostTensor } from '../compiler/program.js';
+import type { Tensors } from '../compiler/trace.js';
 import type { TokenizedText } from '../data/batch.js';
 import { packTexts } from '../data/packing.js';
 import { createTokenizer } from '../data/tokenizer.js';
@@ -9,6 +10,7 @@ import { DecoderRunner } from '../models/runner.js';
 import { blocksOf, recipePreparer, type EmbeddingModel } from './embedding-model.js';
 import { membershipOf, poolingFunction, scatterTexts } from './pooled-texts.js';
 import { createPooling } from './registry.js';
+import type { PoolingConfig } from './schema.js';
 
 /** Tokens that go through the decoder together: enough for full rows, few enough for little memory. */
 const GROUP_TOKENS = 4096;
@@ -27,11 +29,14 @@ export interface PackedEncoderOptions {
   readonly poolingTensors: HostTensors;
   readonly pool: TensorPool;
   readonly threads?: number;
+  /** Further poolings of the same layer, from the same pass through the decoder: see `encodeAll`. */
+  readonly furtherPoolings?: readonly PoolingConfig[];
 }
 
 /** Embeds tokenised texts in packed rows: no padding is multiplied. The runner may be one that is being trained. */
 export class PackedEncoder {
   private readonly pooled: CompiledFunction;
+  private readonly poolings: number;
   private readonly blocks: number;
   private readonly normed: boolean;
 
@@ -40,9 +45,13 @@ export class PackedEncoder {
     const { blocks, normed } = blocksOf(recipe.pooling.layer, decoder.config.num_hidden_layers);
     this.blocks = blocks;
     this.normed = normed;
-    const pooling = createPooling(recipe.pooling, decoder.config.hidden_size);
-    const fn = poolingFunction(pooling, { config: decoder.config, normed });
-    this.pooled = compile((inputs) => ({ embedding: fn(inputs) }), {
+    const functions = [recipe.pooling, ...(options.furtherPoolings ?? [])].map((pooling) =>
+      poolingFunction(createPooling(pooling, decoder.config.hidden_size), { config: decoder.config, normed }),
+    );
+    this.poolings = functions.length;
+    const all = (inputs: Tensors): Tensors =>
+      Object.fromEntries(functions.map((fn, index) => [`embedding:${index}`, fn(inputs)]));
+    this.pooled = compile(all, {
       name: 'pooling',
       pool: options.pool,
       ...(options.threads === undefined ? {} : { threads: options.threads }),
@@ -51,35 +60,43 @@ export class PackedEncoder {
 
   /** Embeddings in the order of `texts`, not normalised. `onGroup` hears how many texts are done. */
   async encode(texts: readonly TokenizedText[], onGroup?: (done: number) => void): Promise<Embeddings> {
+    return (await this.encodeAll(texts, onGroup))[0] as Embeddings;
+  }
+
+  /** The same by each pooling: the recipe's, then the further ones. */
+  async encodeAll(texts: readonly TokenizedText[], onGroup?: (done: number) => void): Promise<Embeddings[]> {
     const { runner, pool, poolingTensors, model } = this.options;
     const width = model.decoder.config.hidden_size;
-    const data = new Float32Array(texts.length * width);
+    const data = Array.from({ length: this.poolings }, () => new Float32Array(texts.length * width));
     let done = 0;
     for (const group of groupsOf(texts)) {
       const batches = packTexts(
         group.map((index) => texts[index] as TokenizedText),
         { maxTokens: model.recipe.maxTokens },
       );
-      const rows = new Float32Array(group.length * width);
+      const rows = data.map(() => new Float32Array(group.length * width));
       const pass = await runner.forward(batches, { keep: false, layers: this.blocks });
       for (const { tile, hidden } of pass.tiles) {
         const normInputs = this.normed ? { [FINAL_NORM]: runner.weight(FINAL_NORM) } : {};
-        const { embedding } = await this.pooled.run({
+        const embeddings = await this.pooled.run({
           hidden,
           membership: membershipOf(tile),
           ...normInputs,
           ...poolingTensors,
         });
-        scatterTexts(tile, embedding as HostTensor, rows);
-        pool.release(embedding as HostTensor);
+        for (const [index, values] of rows.entries())
+          scatterTexts(tile, embeddings[`embedding:${index}`] as HostTensor, values);
+        pool.release(...Object.values(embeddings));
       }
       runner.release(pass);
-      for (const [position, index] of group.entries())
-        data.set(rows.subarray(position * width, (position + 1) * width), index * width);
+      for (const [pooling, values] of rows.entries()) {
+        for (const [position, index] of group.entries())
+          data[pooling]?.set(values.subarray(position * width, (position + 1) * width), index * width);
+      }
       done += group.length;
       onGroup?.(done);
     }
-    return { rows: texts.length, dimensions: width, data };
+    return data.map((values) => ({ rows: texts.length, dimensions: width, data: values }));
   }
 
   async dispose(): Promise<void> {
@@ -124,6 +141,8 @@ export function normaliseRows({ rows, dimensions, data }: Embeddings): void {
 
 /** An embedding model that is ready to embed texts. */
 export interface ModelEncoder {
+  /** The same texts by each pooling: the recipe's, then the further ones. */
+  encodeAll(texts: readonly string[]): Promise<Embeddings[]>;
   /** Embeddings [N, E], L2-normalised unless asked otherwise. `where` names a text in errors. */
   encode(texts: readonly string[], options?: EncodeOptions): Promise<Embeddings>;
   /** The same of texts that are tokenised already. */
@@ -140,14 +159,14 @@ export interface EncodeOptions {
 /** Sets a model up for inference in packed rows. */
 export function createModelEncoder(
   model: EmbeddingModel,
-  options: { readonly threads?: number } = {},
+  options: { readonly threads?: number; readonly furtherPoolings?: readonly PoolingConfig[] } = {},
 ): ModelEncoder {
   const pool = new TensorPool();
   const runner = new DecoderRunner({
     decoder: model.decoder,
     attention: model.recipe.attention,
     pool,
-    ...options,
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
   const shapes = createPooling(model.recipe.pooling, model.decoder.config.hidden_size).parameterShapes;
   const poolingTensors = Object.fromEntries(
@@ -171,6 +190,11 @@ export function createModelEncoder(
         options,
       ),
     encodeTokens,
+    encodeAll: async (texts) => {
+      const all = await encoder.encodeAll(texts.map((text) => prepare(text)));
+      all.forEach(normaliseRows);
+      return all;
+    },
     dispose: async () => {
       await encoder.dispose();
       await runner.dispose();

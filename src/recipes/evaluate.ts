@@ -4,6 +4,7 @@ import { writeMtebResults } from '../evaluation/mteb.js';
 import { comparisonLine, resultTable, subsetLines, type ReportRow } from '../evaluation/report.js';
 import type { TaskSelection } from '../evaluation/sts.js';
 import { openModel, type ModelOptions } from './open-model.js';
+import { forEachUntouched } from './untouched.js';
 
 export interface EvaluateModelOptions extends TaskSelection {
   readonly model: ModelOptions;
@@ -34,13 +35,13 @@ export async function evaluate(options: EvaluateModelOptions): Promise<Evaluatio
   const selection: TaskSelection & { bootstrap?: number } = { ...pickSelection(options), ...bootstrap };
   const files: string[] = [];
 
-  const row = async (model: ModelOptions, name?: string): Promise<ReportRow> => {
+  const row = async (model: ModelOptions): Promise<ReportRow> => {
     const opened = await openModel(model);
     try {
       const results = await evaluateTasks({ ...selection, encode: opened.encode });
-      if (options.output !== undefined && name === undefined)
+      if (options.output !== undefined)
         files.push(...(await writeMtebResults({ folder: options.output, model: opened.meta, results })));
-      return { name: name ?? opened.meta.name, results };
+      return { name: opened.meta.name, results };
     } finally {
       await opened.close();
     }
@@ -53,8 +54,10 @@ export async function evaluate(options: EvaluateModelOptions): Promise<Evaluatio
     for (const baseline of baselines)
       floor.push({ name: baselineNames[baseline], results: await evaluateBaseline(baseline, selection) });
   }
-  for (const { name, ...model } of options.untouched === undefined ? [] : untouchedModels(options.untouched))
-    floor.push(await row(model, name));
+  if (options.untouched !== undefined)
+    await forEachUntouched(options.untouched, options.model.threads, async ({ name, encode }) => {
+      floor.push({ name, results: await evaluateTasks({ ...selection, encode }) });
+    });
 
   const rows = [own, ...(other === undefined ? [] : [other]), ...floor];
   const lines = [
@@ -67,15 +70,4 @@ export async function evaluate(options: EvaluateModelOptions): Promise<Evaluatio
 
 function pickSelection({ tasks, folder, split, protocol, everyNthRow }: EvaluateModelOptions): TaskSelection {
   return { tasks, folder, split, protocol, ...(everyNthRow === undefined ? {} : { everyNthRow }) };
-}
-
-/** The untrained ways to embed with a decoder that every report shows. */
-function untouchedModels(model: string): (ModelOptions & { readonly name: string })[] {
-  return [
-    { name: 'untouched, causal, mean', model, attention: 'causal', pooling: 'mean' },
-    { name: 'untouched, causal, weighted mean', model, attention: 'causal', pooling: 'weightedMean' },
-    { name: 'untouched, causal, last', model, attention: 'causal', pooling: 'last' },
-    { name: 'untouched, PromptEOL, last', model, attention: 'causal', pooling: 'last', prompt: 'prompt-eol' },
-    { name: 'untouched, bidirectional, mean', model, attention: 'bidirectional', pooling: 'mean' },
-  ];
 }
