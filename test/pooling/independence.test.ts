@@ -52,11 +52,14 @@ function runnerOf(attention: AttentionMode): DecoderRunner {
 
 function headOf(type: PoolingConfig['type'], attention: AttentionMode, runner: DecoderRunner): EmbeddingHead {
   const config = pooling(type);
-  const { parameterShapes, initialise } = createPooling(config, width);
-  const parameters = initialise?.(3) ?? new Map<string, Float32Array>();
+  const created = createPooling(config, width);
+  const parameters = created.initialise?.(3) ?? new Map<string, Float32Array>();
   randomise(parameters.values(), 4, 0.3);
   const poolingTensors: HostTensors = Object.fromEntries(
-    [...parameters].map(([name, data]) => [name, floatTensor(data, parameterShapes?.get(name) ?? [])]),
+    [...parameters].map(([name, data]) => [
+      name,
+      floatTensor(data, created.parameterShapes?.get(name) ?? []),
+    ]),
   );
   return new EmbeddingHead({
     decoder,

@@ -132,7 +132,7 @@ describe('a run of the real engine: MNTP, then SimCSE', () => {
       'train.logEverySteps=1',
     ]);
     await train(config, interruption());
-    const { 'best/adapter_model.safetensors': _, ...last } = undisturbed;
+    const last = Object.fromEntries(Object.entries(undisturbed).filter(([file]) => file.startsWith('last')));
     expect(await weightsOf(config.output)).toMatchObject(last);
   });
 

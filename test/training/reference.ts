@@ -143,7 +143,7 @@ export function referenceSimcse(embeddings: tf.Tensor, scale: number): tf.Tensor
   const logits = tf.matMul(unit, unit.transpose()).mul(scale);
   return referenceCrossEntropy(
     logits,
-    Array.from({ length: embeddings.shape[0]! }, (_, i) => i),
+    Array.from({ length: embeddings.shape[0] }, (_, i) => i),
   );
 }
 
