@@ -124,8 +124,7 @@ describe('accumulation and clipping', () => {
         decoder: await tinyDecoder(),
         stage: bareStage({ objective: 'causalLm', ...options }),
         tuning: FULL,
-        createObjective: (given, context) =>
-          causalLm(chunks, given as CausalLmStageConfig, context) as Objective,
+        createObjective: (given, context) => causalLm(chunks, given as CausalLmStageConfig, context),
       });
       const { loss, tokens } = await stage.step(0);
       gradients.push({ loss, tokens, gradient: flat(moments(stage)) });
