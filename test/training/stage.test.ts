@@ -3,7 +3,6 @@ import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { TensorPool } from '../../src/compiler/pool.js';
 import { createTokenizer } from '../../src/data/tokenizer.js';
 import { causalLm } from '../../src/training/objectives/token-prediction.js';
-import type { Objective } from '../../src/training/objectives/objective.js';
 import type { CausalLmStageConfig } from '../../src/training/schema.js';
 import type { StageRunner } from '../../src/training/stage-runner.js';
 import { padded, referenceGradients, referenceHidden, referenceSimcse } from './reference.js';
