@@ -150,9 +150,15 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
   const decaying = new Set([...parameters].filter(([name]) => isMatrix(name, decoder)).map(([name]) => name));
   const optimizer = new AdamW(parameters, decaying, stage);
   const sink = new GradientSink();
-  const encoder = new PackedEncoder({ runner, model: { decoder, recipe: used }, poolingTensors, pool, ...runtime });
   // What is evaluated is what is saved: the stage's own way to embed, of texts as long as the run's model takes.
   const used = { ...recipe, maxTokens: options.recipe.maxTokens };
+  const encoder = new PackedEncoder({
+    runner,
+    model: { decoder, recipe: used },
+    poolingTensors,
+    pool,
+    ...runtime,
+  });
   const prepare = recipePreparer(used, tokenizer);
 
   return {
