@@ -1,6 +1,7 @@
 import { initialiseDecoder } from '../models/initialise.js';
 import { loadDecoder, type Decoder } from '../models/decoder.js';
-import { probeAttention } from '../models/probe.js';
+import { probeAttention, type ProbeResult } from '../models/probe.js';
+import type { AttentionMode } from '../models/schema.js';
 import { openDecoder } from '../models/weights/index.js';
 import type { EmbeddingRecipe } from '../pooling/embedding-model.js';
 import { baseReference, saveTrained } from '../pooling/trained-folder.js';
@@ -28,7 +29,7 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
     maxTokens: Math.min(MAX_TOKENS, decoder.config.max_position_embeddings),
   };
   const { threads, memory, savePolicy, seed } = config.train;
-  const probe = await probeAttention(decoder, recipe.attention, { threads });
+  const probes = await probeStages(decoder, config);
   return {
     inputs: [...inputs, ...texts.sources.map(({ name, sha256 }) => ({ path: name, bytes: 0, sha256 }))],
     texts: { kept: texts.texts.length, decontaminated: texts.dropped.excluded },
@@ -45,7 +46,7 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
         saveTrained(folder, {
           ...model,
           base,
-          probe,
+          ...probeOf(probes, model.recipe.attention),
           previous: model.previous.map(({ name, stage, parameters }) => ({
             name,
             tuning: stage.tuning ?? config.tuning,
@@ -53,10 +54,28 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
           })),
         }),
     }),
-    exportEmbedder: (model, output) => exportEmbedder({ model, output, threads, overwrite: true }),
+    exportEmbedder: (model, output, metrics) =>
+      exportEmbedder({ model, output, metrics, threads, overwrite: true }),
     close: () => Promise.resolve(),
   };
 };
+
+/** The future-token probe of every attention that a stage trains with: a model is saved with that of its own recipe. */
+async function probeStages(
+  decoder: Decoder,
+  { stages, attention, train }: RunConfig,
+): Promise<ProbeResult[]> {
+  const modes = Object.values(stages).map((stage) => stage.attention ?? attention);
+  const different = [...new Map(modes.map((mode) => [JSON.stringify(mode), mode])).values()];
+  const probes: ProbeResult[] = [];
+  for (const mode of different) probes.push(await probeAttention(decoder, mode, { threads: train.threads }));
+  return probes;
+}
+
+function probeOf(probes: readonly ProbeResult[], attention: AttentionMode): { readonly probe?: ProbeResult } {
+  const probe = probes.find(({ mode }) => JSON.stringify(mode) === JSON.stringify(attention));
+  return probe === undefined ? {} : { probe };
+}
 
 interface OpenBase {
   readonly decoder: Decoder;

@@ -43,7 +43,15 @@ export async function keepEvaluation(
 }
 
 /** The table at the end of a run: baselines, the model before and at its best, and by how much it became better. */
-export async function runReport(config: RunConfig, paths: RunPaths): Promise<string> {
+export interface RunReport {
+  /** For the terminal. */
+  readonly text: string;
+  /** The same for the card of the embedder folder. */
+  readonly markdown: string;
+}
+
+/** Compares what a run has kept with the baselines. */
+export async function runReport(config: RunConfig, paths: RunPaths): Promise<RunReport> {
   const rows: ReportRow[] = [];
   for (const baseline of baselines)
     rows.push({
@@ -54,8 +62,11 @@ export async function runReport(config: RunConfig, paths: RunPaths): Promise<str
   const best = await keptRow(paths, 'best', 'best');
   if (before !== undefined) rows.push(before);
   if (best !== undefined) rows.push(best);
-  const table = resultTable(rows);
-  return before === undefined || best === undefined ? table : `${table}\n${comparisonLine(best, before)}`;
+  const comparison = before === undefined || best === undefined ? [] : [comparisonLine(best, before)];
+  return {
+    text: [resultTable(rows), ...comparison].join('\n'),
+    markdown: [resultTable(rows, { format: 'markdown' }), ...comparison].join('\n\n'),
+  };
 }
 
 function selection(config: RunConfig) {

@@ -168,13 +168,13 @@ async function runToEnd({
       return { status, folder: paths.folder, stage, step };
     }
     progress.end();
+    const report = await runReport(config, paths);
     if (config.export.files.length > 0) {
       const source = (await exists(paths.best)) ? paths.best : paths.last;
-      progress.message(await parts.exportEmbedder(source, paths.embedder));
+      progress.message(await parts.exportEmbedder(source, paths.embedder, report.markdown));
     }
-    const report = await runReport(config, paths);
     await update({ status, finishedAt: new Date().toISOString() });
-    return { status, folder: paths.folder, stage, step, report };
+    return { status, folder: paths.folder, stage, step, report: report.text };
   } finally {
     progress.end();
     await run.close();

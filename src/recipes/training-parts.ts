@@ -8,8 +8,8 @@ export interface TrainingParts {
   readonly inputs: readonly InputFile[];
   readonly texts: RunRecord['texts'];
   readonly createStage: CreateStage;
-  /** Writes the embedder folder of a saved model (`best/`), verified; returns a sentence for the user. */
-  exportEmbedder(modelFolder: string, outputFolder: string): Promise<string>;
+  /** Writes the embedder folder of a saved model (`best/`), verified, with `metrics` (markdown) on its card; returns a sentence for the user. */
+  exportEmbedder(modelFolder: string, outputFolder: string, metrics: string): Promise<string>;
   close(): Promise<void>;
 }
 
