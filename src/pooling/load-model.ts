@@ -39,7 +39,7 @@ export async function loadEmbeddingModel(
 ): Promise<EmbeddingModel & { readonly manifest?: Manifest }> {
   const manifest = await manifestOf(path);
   const decoder = await decoderOf(path, manifest);
-  const tokenizer = createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config);
+  const tokenizer = createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config, path);
   checkTokenizerFits(tokenizer, decoder.config.vocab_size, path);
   const own = manifest?.recipe ?? bareRecipe(decoder, overrides.prompt);
   const recipe = overridden(own, overrides);
