@@ -72,6 +72,7 @@ const systemReasons: Readonly<Record<string, string>> = {
   EDQUOT: 'the disk quota is used up',
   ENOENT: 'no such file or folder',
   ENOTDIR: 'a part of the path is not a folder',
+  EEXIST: 'a file is in the way',
   EISDIR: 'it is a folder',
   ENAMETOOLONG: 'the name is too long',
   EMFILE: 'too many files are open',
