@@ -110,7 +110,8 @@ function overridden(own: EmbeddingRecipe, overrides: RecipeOverrides): Embedding
   return { ...own, ...rest, pooling, ...(prompt === undefined ? {} : { prompt }) };
 }
 
-function checkLastLayers(attention: AttentionMode, layers: number): void {
+/** @throws UserError where fewer layers are there than are to be bidirectional. */
+export function checkLastLayers(attention: AttentionMode, layers: number): void {
   if (typeof attention === 'string' || attention.lastLayers <= layers) return;
   throw userError({
     what: 'more last layers than the decoder has',

@@ -3,7 +3,8 @@ import { loadDecoder, type Decoder } from '../models/decoder.js';
 import { probeAttention, type ProbeResult } from '../models/probe.js';
 import type { AttentionMode } from '../models/schema.js';
 import { openDecoder } from '../models/weights/index.js';
-import type { EmbeddingRecipe } from '../pooling/embedding-model.js';
+import { blocksOf, type EmbeddingRecipe } from '../pooling/embedding-model.js';
+import { checkLastLayers } from '../pooling/load-model.js';
 import { baseReference, saveTrained } from '../pooling/trained-folder.js';
 import type { BaseReference } from '../pooling/manifest.js';
 import { assetPath } from '../shared/package.js';
@@ -60,15 +61,25 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
   };
 };
 
-/** The future-token probe of every attention that a stage trains with: a model is saved with that of its own recipe. */
+/**
+ * The future-token probe of every attention that a stage trains with: a model is saved with that of its own recipe.
+ * @throws UserError where a stage asks for layers that the decoder does not have
+ */
 async function probeStages(
   decoder: Decoder,
-  { stages, attention, train }: RunConfig,
+  { stages, attention, pooling, train }: RunConfig,
 ): Promise<ProbeResult[]> {
-  const modes = Object.values(stages).map((stage) => stage.attention ?? attention);
-  const different = [...new Map(modes.map((mode) => [JSON.stringify(mode), mode])).values()];
+  const layers = decoder.config.num_hidden_layers;
+  const modes = new Map<string, AttentionMode>();
+  for (const stage of Object.values(stages)) {
+    const mode = stage.attention ?? attention;
+    checkLastLayers(mode, layers);
+    blocksOf((stage.pooling ?? pooling).layer, layers);
+    modes.set(JSON.stringify(mode), mode);
+  }
   const probes: ProbeResult[] = [];
-  for (const mode of different) probes.push(await probeAttention(decoder, mode, { threads: train.threads }));
+  for (const mode of modes.values())
+    probes.push(await probeAttention(decoder, mode, { threads: train.threads }));
   return probes;
 }
 
