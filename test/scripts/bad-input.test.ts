@@ -44,7 +44,7 @@ beforeAll(async () => {
   await writeFile(join(folder, 'latin1.txt'), Buffer.from([0x63, 0x61, 0x66, 0xe9, 0x0a]));
   await writeFile(
     join(folder, 'garbage.gguf'),
-    Buffer.from(`GGUF${'\u0003\u0000\u0000\u0000'}${'x'.repeat(200)}`),
+    Buffer.from(`GGUF\u0003\u0000\u0000\u0000${'x'.repeat(200)}`),
   );
   await cp(join(root, 'test/golden/gguf/llama.gguf'), join(folder, 'short.gguf'));
   await truncate(join(folder, 'short.gguf'), 40_000);
