@@ -22,6 +22,31 @@ import { rotation } from './rope.js';
 import type { AttentionMode } from './schema.js';
 import { tilesOf, type Tile } from './tiles.js';
 
+/** What a forward pass is to do. */
+export interface ForwardOptions {
+  /** What the backward pass needs is held until `backward` or `release`; otherwise only the result is. */
+  readonly keep: boolean;
+  readonly dropout?: DropoutContext;
+  /** Blocks to go through (default: all). */
+  readonly layers?: number;
+}
+
+/** Runs a decoder over batches, forward and backward: on this thread (`DecoderRunner`) or on several (`ParallelRunner`). */
+export interface Runner {
+  readonly layers: number;
+  /** Hidden states after the blocks. */
+  forward(batches: readonly Batch[], options: ForwardOptions): Promise<Pass>;
+  /** Adds the gradients of all trainable parameters to `sink`; consumes the pass and the hidden gradients (one for each tile). */
+  backward(pass: Pass, hiddenGradients: readonly HostTensor[], sink: GradientSink): Promise<void>;
+  /** Gives everything that a pass holds back. */
+  release(pass: Pass): void;
+  /** The weight as a tensor that shares its memory. */
+  weight(name: string): HostTensor;
+  /** To be called when trainable parameters got new values. */
+  parametersChanged(): void;
+  dispose(): Promise<void>;
+}
+
 export interface RunnerOptions {
   readonly decoder: Decoder;
   readonly attention: AttentionMode;
@@ -95,7 +120,7 @@ const TILE_TOKENS = 1024;
  * Runs a decoder block by block: one compiled block serves all layers, with each layer's weights as inputs. Layers are the outer
  * loop and tiles the inner one, so that a layer's weights stay in the cache.
  */
-export class DecoderRunner {
+export class DecoderRunner implements Runner {
   private readonly prelude: CompiledFunction;
   /** The block alone, for passes that keep nothing. */
   private readonly inference: CompiledFunction;
@@ -135,14 +160,7 @@ export class DecoderRunner {
     return this.options.decoder.config.num_hidden_layers;
   }
 
-  /**
-   * Hidden states after `layers` blocks (default: all). With `keep`, what the backward pass needs is held until `backward` or
-   * `release`; otherwise only the result is.
-   */
-  async forward(
-    batches: readonly Batch[],
-    options: { readonly keep: boolean; readonly dropout?: DropoutContext; readonly layers?: number },
-  ): Promise<Pass> {
+  async forward(batches: readonly Batch[], options: ForwardOptions): Promise<Pass> {
     const { pool, tileTokens = TILE_TOKENS } = this.options;
     const layers = options.layers ?? this.layers;
     const states: TileState[] = [];
@@ -172,7 +190,6 @@ export class DecoderRunner {
     return pass;
   }
 
-  /** Adds the gradients of all trainable parameters to `sink`; consumes the pass and the hidden gradients (one for each tile). */
   async backward(pass: Pass, hiddenGradients: readonly HostTensor[], sink: GradientSink): Promise<void> {
     const { pool } = this.options;
     const { states, dropout } = pass as KeptPass;
@@ -208,7 +225,6 @@ export class DecoderRunner {
     this.release(pass);
   }
 
-  /** Gives everything that a pass holds back to the pool. */
   release(pass: Pass): void {
     for (const state of (pass as KeptPass).states) {
       this.options.pool.release(
@@ -222,13 +238,15 @@ export class DecoderRunner {
     }
   }
 
+  /** Tensors share their memory with the parameters: there is nothing to do. */
+  parametersChanged(): void {}
+
   async dispose(): Promise<void> {
     await this.prelude.release();
     await this.inference.release();
     await this.block.release();
   }
 
-  /** The weight as a tensor that shares its memory. */
   weight(name: string): HostTensor {
     const tensor = this.weights.get(name);
     if (tensor === undefined) throw internalError(`no weight ${name}`);

@@ -35,20 +35,55 @@ export function tilesOf(batches: readonly Batch[], tileTokens: number): Tile[] {
   });
 }
 
-function tileOf(batch: Batch, first: number, rows: number): Tile {
-  const { tokensPerRow } = batch;
-  const from = first * tokensPerRow;
-  const to = (first + rows) * tokensPerRow;
+function tileOf(batch: Batch, first: number, count: number): Tile {
+  const { rows, tokensPerRow, inputIds, positions, segments, poolMask, texts } = rowsOf(batch, first, count);
   const shape = [rows, tokensPerRow];
   return {
     rows,
     tokensPerRow,
-    inputIds: intTensor(batch.inputIds.slice(from, to), shape),
-    positions: intTensor(batch.positions.slice(from, to), shape),
-    segments: intTensor(batch.segments.slice(from, to), shape),
+    inputIds: intTensor(inputIds, shape),
+    positions: intTensor(positions, shape),
+    segments: intTensor(segments, shape),
+    poolMask,
+    texts,
+  };
+}
+
+/** A copy of `count` rows of a batch; texts keep their index. */
+function rowsOf(batch: Batch, first: number, count: number): Batch {
+  const { tokensPerRow } = batch;
+  const from = first * tokensPerRow;
+  const to = (first + count) * tokensPerRow;
+  return {
+    rows: count,
+    tokensPerRow,
+    inputIds: batch.inputIds.slice(from, to),
+    positions: batch.positions.slice(from, to),
+    segments: batch.segments.slice(from, to),
     poolMask: batch.poolMask.slice(from, to),
     texts: batch.texts
-      .filter(({ row }) => row >= first && row < first + rows)
+      .filter(({ row }) => row >= first && row < first + count)
       .map((text) => ({ ...text, row: text.row - first })),
   };
+}
+
+/** Deals the rows of batches out to `parts` runners, each about the same number of tokens. The same batches are always dealt alike. */
+export function dealRows(batches: readonly Batch[], parts: number): Batch[][] {
+  const dealt: Batch[][] = Array.from({ length: parts }, () => []);
+  const tokens = new Array<number>(parts).fill(0);
+  for (const batch of batches) {
+    const counts = new Array<number>(parts).fill(Math.floor(batch.rows / parts));
+    for (let left = batch.rows % parts; left > 0; left--) {
+      const load = counts.map((count, part) => (tokens[part] as number) + count * batch.tokensPerRow);
+      const least = load.indexOf(Math.min(...load));
+      counts[least] = (counts[least] as number) + 1;
+    }
+    let first = 0;
+    for (const [part, count] of counts.entries()) {
+      if (count > 0) dealt[part]?.push(rowsOf(batch, first, count));
+      tokens[part] = (tokens[part] as number) + count * batch.tokensPerRow;
+      first += count;
+    }
+  }
+  return dealt;
 }

@@ -6,7 +6,8 @@ import type { TokenizedText } from '../data/batch.js';
 import { packTexts } from '../data/packing.js';
 import { createTokenizer } from '../data/tokenizer.js';
 import { FINAL_NORM } from '../models/llama.js';
-import { DecoderRunner } from '../models/runner.js';
+import { createRunner } from '../models/parallel-runner.js';
+import type { Runner } from '../models/runner.js';
 import { blocksOf, recipePreparer, type EmbeddingModel } from './embedding-model.js';
 import { membershipOf, poolingFunction, scatterTexts } from './pooled-texts.js';
 import { createPooling } from './registry.js';
@@ -23,7 +24,7 @@ export interface Embeddings {
 }
 
 export interface PackedEncoderOptions {
-  readonly runner: DecoderRunner;
+  readonly runner: Runner;
   readonly model: Pick<EmbeddingModel, 'decoder' | 'recipe'>;
   /** Parameters of the pooling as tensors. */
   readonly poolingTensors: HostTensors;
@@ -162,7 +163,7 @@ export function createModelEncoder(
   options: { readonly threads?: number; readonly furtherPoolings?: readonly PoolingConfig[] } = {},
 ): ModelEncoder {
   const pool = new TensorPool();
-  const runner = new DecoderRunner({
+  const runner = createRunner({
     decoder: model.decoder,
     attention: model.recipe.attention,
     pool,

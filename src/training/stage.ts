@@ -6,7 +6,8 @@ import { checkTokenizerFits, createTokenizer, type TextTokenizer } from '../data
 import { tokenChunks } from '../data/token-chunks.js';
 import { parameterCounts, type Decoder } from '../models/decoder.js';
 import { initialiseLora, mergeLora } from '../models/lora.js';
-import { DecoderRunner, GradientSink } from '../models/runner.js';
+import { createRunner } from '../models/parallel-runner.js';
+import { GradientSink } from '../models/runner.js';
 import type { TuningConfig } from '../models/schema.js';
 import { recipePreparer, type EmbeddingRecipe, type LineageStep } from '../pooling/embedding-model.js';
 import { normaliseRows, PackedEncoder } from '../pooling/packed-encoder.js';
@@ -120,7 +121,7 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
   const tokensPerText = meanTokens(options, recipe);
   const sizing = { decoder, tuning, stage, recipe, attentionDropout: stage.attentionDropout, tokensPerText };
   const policy = stage.savePolicy ?? options.savePolicy ?? choosePolicy(sizing, options.memory);
-  const runner = new DecoderRunner({
+  const runner = createRunner({
     decoder,
     attention: recipe.attention,
     pool,
@@ -166,6 +167,7 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
     restore: (state) => {
       restoreParameters(parameters, state);
       optimizer.restore(state.optimizer);
+      runner.parametersChanged();
     },
     step: async (index) => {
       sink.clear();
@@ -191,6 +193,7 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
       if (Number.isFinite(loss) && Number.isFinite(gradientNorm)) {
         const clip = stage.clipNorm === null ? 1 : Math.min(1, stage.clipNorm / (gradientNorm + 1e-6));
         optimizer.update(sink.gradients, { learningRate, scale: clip / stage.accumulate });
+        runner.parametersChanged();
       }
       return { loss, tokens, multipliedTokens, gradientNorm, learningRate };
     },

@@ -4,7 +4,7 @@ import type { HostTensor } from '../../compiler/program.js';
 import type { Batch } from '../../data/batch.js';
 import type { TextTokenizer } from '../../data/tokenizer.js';
 import type { Decoder } from '../../models/decoder.js';
-import type { DecoderRunner, GradientSink, Pass } from '../../models/runner.js';
+import type { GradientSink, Pass, Runner } from '../../models/runner.js';
 import type { EmbeddingRecipe } from '../../pooling/embedding-model.js';
 
 /** What a stage lends its objective. */
@@ -12,7 +12,7 @@ export interface ObjectiveContext {
   readonly decoder: Decoder;
   readonly tokenizer: TextTokenizer;
   readonly recipe: EmbeddingRecipe;
-  readonly runner: DecoderRunner;
+  readonly runner: Runner;
   readonly pool: TensorPool;
   readonly threads?: number;
   readonly seed: number;

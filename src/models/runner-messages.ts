@@ -1,0 +1,29 @@
+import type { Batch } from '../data/batch.js';
+import type { Decoder } from './decoder.js';
+import type { ForwardOptions, RunnerOptions } from './runner.js';
+
+/** What a worker thread is started with: everything of `RunnerOptions` that can be copied to another thread. */
+export interface WorkerStart extends Omit<RunnerOptions, 'pool' | 'decoder'> {
+  readonly decoder: Pick<Decoder, 'config' | 'shapes' | 'weights'>;
+  /** Each thread has its own. */
+  readonly pool: undefined;
+}
+
+/** Requests to a worker thread, answered in their order. `pass` names a forward pass for later requests. */
+export type WorkerRequest =
+  | {
+      readonly kind: 'forward';
+      readonly pass: number;
+      readonly batches: readonly Batch[];
+      readonly options: ForwardOptions;
+    }
+  | { readonly kind: 'backward'; readonly pass: number; readonly hiddenGradients: readonly Float32Array[] }
+  | { readonly kind: 'release'; readonly pass: number }
+  | { readonly kind: 'parameters'; readonly parameters: ReadonlyMap<string, Float32Array> };
+
+export type WorkerReply =
+  /** Hidden states of each tile, or the sums of gradients by name, or nothing. */
+  | { readonly hidden: readonly Float32Array[] }
+  | { readonly gradients: ReadonlyMap<string, Float32Array> }
+  | { readonly done: true }
+  | { readonly error: string };

@@ -1,0 +1,77 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { TensorPool } from '../compiler/pool.js';
+import { floats, floatTensor } from '../compiler/program.js';
+import { internalError } from '../shared/errors.js';
+import type { WorkerReply, WorkerRequest, WorkerStart } from './runner-messages.js';
+import { DecoderRunner, GradientSink, type Pass } from './runner.js';
+
+/** A worker thread of `ParallelRunner`: a runner of its own, with its own copy of the weights. */
+function serve(): void {
+  const port = parentPort;
+  if (port === null) throw internalError('runner-worker is started as a worker thread only');
+  const start = workerData as WorkerStart;
+  const pool = new TensorPool();
+  const decoder = { ...start.decoder, rawConfig: {}, tokenizer: { json: {}, config: {} } };
+  // Full tuning trains the decoder's own weights: the copies of both have to be one.
+  const trainable = new Map(
+    [...(start.trainable ?? [])].map(([name, data]) => [name, decoder.weights.get(name) ?? data]),
+  );
+  const runner = new DecoderRunner({ ...start, decoder, trainable, pool });
+  const passes = new Map<number, Pass>();
+
+  const handle = async (request: WorkerRequest): Promise<WorkerReply> => {
+    switch (request.kind) {
+      case 'forward': {
+        const pass = await runner.forward(request.batches, request.options);
+        const hidden = pass.tiles.map((tile) => floats(tile.hidden).slice());
+        if (request.options.keep) passes.set(request.pass, pass);
+        else runner.release(pass);
+        return { hidden };
+      }
+      case 'backward': {
+        const pass = passOf(passes, request.pass);
+        const gradients = pass.tiles.map(({ hidden }, index) =>
+          floatTensor(request.hiddenGradients[index] as Float32Array, hidden.dims),
+        );
+        const sink = new GradientSink();
+        await runner.backward(pass, gradients, sink);
+        passes.delete(request.pass);
+        return { gradients: sink.gradients };
+      }
+      case 'release': {
+        runner.release(passOf(passes, request.pass));
+        passes.delete(request.pass);
+        return { done: true };
+      }
+      case 'parameters': {
+        for (const [name, values] of request.parameters) trainable.get(name)?.set(values);
+        return { done: true };
+      }
+    }
+  };
+
+  // One after the other: the runner's tensors are not shared between requests.
+  let last: Promise<unknown> = Promise.resolve();
+  port.on('message', (request: WorkerRequest) => {
+    last = last
+      .then(() => handle(request))
+      .catch((error: unknown): WorkerReply => ({
+        error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      }))
+      .then((reply) => port.postMessage(reply, buffersOf(reply)));
+  });
+}
+
+function passOf(passes: ReadonlyMap<number, Pass>, number: number): Pass {
+  const pass = passes.get(number);
+  if (pass === undefined) throw internalError(`no pass ${number} on this thread`);
+  return pass;
+}
+
+/** Moved to the other thread, not copied. */
+function buffersOf(reply: WorkerReply): ArrayBuffer[] {
+  const arrays = 'hidden' in reply ? reply.hidden : 'gradients' in reply ? [...reply.gradients.values()] : [];
+  return arrays.map((array) => array.buffer as ArrayBuffer);
+}
+
+serve();
