@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { z } from 'zod';
 import { userError } from '../shared/errors.js';
 
@@ -8,6 +9,8 @@ const lockSchema = z.object({ pid: z.int().min(1), startTime: z.string().nullabl
 type Holder = z.output<typeof lockSchema>;
 
 const lockName = 'lock.json';
+const ATTEMPTS = 100;
+const WAIT_MILLISECONDS = 10;
 
 /**
  * Makes this process the only one that writes into `folder`, until `unlockFolder`.
@@ -20,9 +23,10 @@ export async function lockFolder(folder: string): Promise<void> {
   // A link appears whole and only where nothing is: nobody ever reads half a lock.
   await writeFile(own, await ownLock(), { flag: 'wx' });
   try {
-    for (let attempt = 0; attempt < 3; attempt++) {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       if (await tryLink(own, path)) return;
-      await removeDeadLock(folder, path);
+      if (await takeOverDeadLock(folder, own)) return;
+      await setTimeout(WAIT_MILLISECONDS);
     }
   } finally {
     await rm(own, { force: true });
@@ -33,13 +37,18 @@ export async function lockFolder(folder: string): Promise<void> {
 /** Gives the lock back, if this process holds it. */
 export async function unlockFolder(folder: string): Promise<void> {
   const path = join(folder, lockName);
-  const current = await readFile(path, 'utf8').catch(() => undefined);
+  const current = await readOrNothing(path);
   if (current === (await ownLock())) await rm(path, { force: true });
 }
 
-async function removeDeadLock(folder: string, path: string): Promise<void> {
-  const seen = await readFile(path, 'utf8').catch(() => undefined);
-  if (seen === undefined) return;
+/**
+ * Puts `own` in the place of the lock of a process that is gone; false where somebody else was faster.
+ * @throws UserError where the process lives
+ */
+async function takeOverDeadLock(folder: string, own: string): Promise<boolean> {
+  const path = join(folder, lockName);
+  const seen = await readOrNothing(path);
+  if (seen === undefined) return false;
   const holder = parseHolder(seen);
   if (holder !== undefined && (await isAlive(holder)))
     throw userError({
@@ -47,17 +56,24 @@ async function removeDeadLock(folder: string, path: string): Promise<void> {
       where: folder,
       hint: 'wait for it, or end it',
     });
-  // Somebody else may take over at the same moment: only the lock that was judged is removed, another one is put back.
-  const aside = join(folder, `.${lockName}.${randomBytes(4).toString('hex')}.old`);
-  if (
-    !(await rename(path, aside).then(
-      () => true,
-      () => false,
-    ))
-  )
-    return;
-  if ((await readFile(aside, 'utf8')) !== seen) await tryLink(aside, path);
-  await rm(aside, { force: true });
+  // One at a time: else a lock that was just taken could be mistaken for the dead one that was read before.
+  const claim = join(folder, `.${lockName}.claim`);
+  if (!(await tryLink(own, claim))) {
+    const claimant = parseHolder((await readOrNothing(claim)) ?? '');
+    if (claimant !== undefined && !(await isAlive(claimant))) await rm(claim, { force: true });
+    return false;
+  }
+  try {
+    if ((await readOrNothing(path)) !== seen) return false;
+    await rename(own, path);
+    return true;
+  } finally {
+    await rm(claim, { force: true });
+  }
+}
+
+async function readOrNothing(path: string): Promise<string | undefined> {
+  return readFile(path, 'utf8').catch(() => undefined);
 }
 
 async function ownLock(): Promise<string> {
