@@ -19,11 +19,14 @@ const RUNNERS = 2;
 /** Tokens of a tile on a thread of its own: nothing is gained by larger ones, and smaller ones need less workspace. */
 const TILE_TOKENS = 256;
 
+/** Copies of the weights that the runner for a number of threads holds. */
+export function weightCopies(threads: number): number {
+  return threads < RUNNERS || !workersRun() ? 1 : RUNNERS;
+}
+
 /** The runner for a number of threads. */
 export function createRunner(options: RunnerOptions): Runner {
-  return (options.threads ?? 1) < RUNNERS || !workersRun()
-    ? new DecoderRunner(options)
-    : new ParallelRunner(options);
+  return weightCopies(options.threads ?? 1) === 1 ? new DecoderRunner(options) : new ParallelRunner(options);
 }
 
 /** Worker threads need compiled JavaScript: from the sources (tests, tsx) everything runs on one. */

@@ -6,6 +6,7 @@ import type { Decoder } from '../models/decoder.js';
 import type { Params } from '../models/layers.js';
 import { block, blockPrefix, blockWeightShapes } from '../models/llama.js';
 import { loraShapes } from '../models/lora.js';
+import { weightCopies } from '../models/parallel-runner.js';
 import type { TuningConfig } from '../models/schema.js';
 import type { EmbeddingRecipe } from '../pooling/embedding-model.js';
 import type { StageConfig } from './schema.js';
@@ -18,6 +19,7 @@ export interface MemorySizing {
   readonly attentionDropout: number;
   /** Mean tokens of a text as the stage sees it. */
   readonly tokensPerText: number;
+  readonly threads: number;
 }
 
 /** Node, ONNX Runtime, compiled programs and their workspace: measured, not derived. */
@@ -43,7 +45,11 @@ export function memoryEstimate(sizing: MemorySizing, policy: SavePolicy): number
   const perToken = config.num_hidden_layers * (config.hidden_size * 4 + blockBytesPerToken(sizing, policy));
   const logits = stage.objective === 'simcse' ? 0 : 5 * (1 << 24) * 4;
   return (
-    PROCESS_BYTES + 4 * weights + 4 * trained * (tuning.type === 'lora' ? 4 : 3) + tokens * perToken + logits
+    PROCESS_BYTES +
+    4 * weights * weightCopies(sizing.threads) +
+    4 * trained * (tuning.type === 'lora' ? 4 : 3) +
+    tokens * perToken +
+    logits
   );
 }
 

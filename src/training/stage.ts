@@ -119,7 +119,15 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
     ]),
   );
   const tokensPerText = meanTokens(options, recipe);
-  const sizing = { decoder, tuning, stage, recipe, attentionDropout: stage.attentionDropout, tokensPerText };
+  const sizing = {
+    decoder,
+    tuning,
+    stage,
+    recipe,
+    attentionDropout: stage.attentionDropout,
+    tokensPerText,
+    threads: threads ?? 1,
+  };
   const policy = stage.savePolicy ?? options.savePolicy ?? choosePolicy(sizing, options.memory);
   const runner = createRunner({
     decoder,
