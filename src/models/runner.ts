@@ -12,12 +12,11 @@ import type { SavePolicy } from '../compiler/split.js';
 import type { Tensors } from '../compiler/trace.js';
 import type { Batch } from '../data/batch.js';
 import { internalError } from '../shared/errors.js';
-import { hashString } from '../shared/random.js';
 import { attentionMask } from './attention.js';
 import type { Decoder } from './decoder.js';
-import { DropoutFiller } from './dropout.js';
+import { BlockMasks, DROPOUT, type DropoutContext } from './block-masks.js';
 import type { BlockDropout } from './layers.js';
-import { adapterSites, block, blockPrefix, blockWeightShapes, embed, EMBEDDING } from './llama.js';
+import { block, blockPrefix, blockWeightShapes, embed, EMBEDDING } from './llama.js';
 import { rotation } from './rope.js';
 import type { AttentionMode } from './schema.js';
 import { tilesOf, type Tile } from './tiles.js';
@@ -63,12 +62,6 @@ export interface RunnerOptions {
   readonly tileTokens?: number;
 }
 
-/** Keys of a step's randomness; absent: no dropout. */
-export interface DropoutContext {
-  readonly seed: number;
-  readonly step: number;
-}
-
 interface TileState {
   readonly tile: Tile;
   /** mask:causal, mask:bidirectional, cos, sin */
@@ -111,8 +104,6 @@ export class GradientSink {
   }
 }
 
-const DROPOUT = 'dropout:';
-
 /** Large enough that the cost of starting some 400 operators (about 6 ms) is small, small enough for the last-level cache. */
 const TILE_TOKENS = 1024;
 
@@ -126,10 +117,7 @@ export class DecoderRunner implements Runner {
   private readonly inference: CompiledFunction;
   private readonly block: CompiledGradient;
   private readonly weights = new Map<string, HostTensor>();
-  private readonly fillers: {
-    readonly attention: DropoutFiller | undefined;
-    readonly adapter: DropoutFiller | undefined;
-  };
+  private readonly dropout: BlockMasks;
   private readonly localTrainable: readonly string[];
   private readonly trainsEmbedding: boolean;
 
@@ -148,12 +136,11 @@ export class DecoderRunner implements Runner {
     const fn = (inputs: Tensors): Tensor => this.blockFunction(inputs);
     this.block = compileGradient(fn, { ...gradient, name: 'block', wrt: ['x', ...this.localTrainable] });
     this.inference = compile((inputs) => ({ output: fn(inputs) }), { ...runtime, name: 'block' });
-    this.fillers = {
-      attention: fillerOf(options.attentionDropout),
-      adapter: fillerOf(
-        this.localTrainable.some((name) => name.includes('.lora_')) ? options.adapterDropout : 0,
-      ),
-    };
+    const adapted = this.localTrainable.some((name) => name.includes('.lora_'));
+    this.dropout = new BlockMasks(decoder.config, pool, {
+      attention: options.attentionDropout ?? 0,
+      adapter: adapted ? (options.adapterDropout ?? 0) : 0,
+    });
   }
 
   get layers(): number {
@@ -169,7 +156,7 @@ export class DecoderRunner implements Runner {
       const params = this.layerWeights(layer);
       for (const state of states) {
         const x = state.inputs[state.inputs.length - 1] as HostTensor;
-        const masks = this.dropoutMasks(state.tile, layer, options.dropout);
+        const masks = this.dropout.masks(state.tile, layer, options.dropout);
         const inputs = this.blockInputs(state, layer, { x, params, masks });
         if (options.keep) {
           const { output, saved } = await this.block.forward(inputs);
@@ -200,7 +187,7 @@ export class DecoderRunner implements Runner {
       for (const [index, state] of states.entries()) {
         pool.release(state.inputs.pop() as HostTensor);
         const x = state.inputs[state.inputs.length - 1] as HostTensor;
-        const masks = this.dropoutMasks(state.tile, layer, dropout);
+        const masks = this.dropout.masks(state.tile, layer, dropout);
         const outputGradient = gradients[index] as HostTensor;
         const result = await this.block.backward(
           this.blockInputs(state, layer, { x, params, masks }),
@@ -314,52 +301,6 @@ export class DecoderRunner implements Runner {
     return { x: given.x, mask, cos, sin, ...given.params, ...given.masks } as HostTensors;
   }
 
-  private dropoutMasks(
-    tile: Tile,
-    layer: number,
-    context: DropoutContext | undefined,
-  ): Record<string, HostTensor> {
-    const masks: Record<string, HostTensor> = {};
-    if (context === undefined) return masks;
-    const { pool, decoder } = this.options;
-    const { rows, tokensPerRow, texts } = tile;
-    const { attention, adapter } = this.fillers;
-    const keyOf = (site: string, text: number) => ({ ...context, site: hashString(site), layer, text });
-    if (attention !== undefined) {
-      const heads = decoder.config.num_attention_heads;
-      const mask = pool.acquire([rows, heads, tokensPerRow, tokensPerRow], 'bool');
-      const data = (mask.data as Uint8Array).fill(1);
-      for (const { index, row, start, length } of texts) {
-        for (let head = 0; head < heads; head++) {
-          const first = ((row * heads + head) * tokensPerRow + start) * tokensPerRow + start;
-          attention.drop(data, keyOf(`attention${head}`, index), {
-            start: first,
-            stride: tokensPerRow,
-            length,
-            count: length,
-          });
-        }
-      }
-      masks[`${DROPOUT}attention`] = mask;
-    }
-    if (adapter !== undefined) {
-      for (const [site, width] of Object.entries(adapterSites(decoder.config))) {
-        const mask = pool.acquire([rows * tokensPerRow, width], 'bool');
-        const data = (mask.data as Uint8Array).fill(1);
-        for (const { index, row, start, length } of texts) {
-          adapter.drop(data, keyOf(site, index), {
-            start: (row * tokensPerRow + start) * width,
-            stride: 0,
-            length: length * width,
-            count: 1,
-          });
-        }
-        masks[DROPOUT + site] = mask;
-      }
-    }
-    return masks;
-  }
-
   private addEmbeddingGradient(tile: Tile, gradient: HostTensor, sink: GradientSink): void {
     const { hidden_size: width, vocab_size: vocabulary } = this.options.decoder.config;
     const sum = sink.of(EMBEDDING, vocabulary * width);
@@ -369,10 +310,6 @@ export class DecoderRunner implements Runner {
         sum[id * width + i] = (sum[id * width + i] as number) + (values[token * width + i] as number);
     }
   }
-}
-
-function fillerOf(probability: number | undefined): DropoutFiller | undefined {
-  return probability === undefined || probability === 0 ? undefined : new DropoutFiller(probability);
 }
 
 function usedModes(attention: AttentionMode): readonly ('causal' | 'bidirectional')[] {
