@@ -38,6 +38,19 @@ export function parseConfig<S extends z.ZodType>(
   text: string,
   options: { readonly file: string; readonly overrides: readonly string[]; readonly schema: S },
 ): LoadedConfig<z.output<S>> {
+  try {
+    return checkedConfig(text, options);
+  } catch (error) {
+    // Parser and schema call themselves for every level, and a few thousand of them are more than the stack holds.
+    if (!(error instanceof RangeError)) throw error;
+    throw userError({ what: 'not valid YAML: nested too deeply', where: options.file });
+  }
+}
+
+function checkedConfig<S extends z.ZodType>(
+  text: string,
+  options: { readonly file: string; readonly overrides: readonly string[]; readonly schema: S },
+): LoadedConfig<z.output<S>> {
   const { document, problems } = readDocument(text, options.file, options.overrides);
   if (document === undefined) throw configError(problems);
   const result = options.schema.safeParse(document.data, { error: keepKnownKeys, reportInput: true });

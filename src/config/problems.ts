@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { nearest } from '../shared/errors.js';
+import { nearest, shown } from '../shared/errors.js';
 import type { ConfigDocument, Problem } from './document.js';
 
 type Issue = z.core.$ZodIssue;
@@ -165,6 +165,5 @@ function valueAt(value: unknown, key: PropertyKey): unknown {
 function describeValue(value: unknown): string {
   if (value === undefined) return 'nothing';
   if (typeof value === 'number' || typeof value === 'boolean' || value === null) return String(value);
-  const text = JSON.stringify(value);
-  return text.length <= 60 ? text : `${text.slice(0, 57)}...`;
+  return shown(value, 60);
 }

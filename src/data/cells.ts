@@ -1,4 +1,4 @@
-import { userError } from '../shared/errors.js';
+import { shown, userError } from '../shared/errors.js';
 import type { DataRow } from './rows.js';
 
 const number = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
@@ -44,12 +44,11 @@ export function textListCell(row: DataRow, column: string): readonly string[] {
 
 function wrongCell(row: DataRow, column: string, expected: string): Error {
   const value = row.values[column];
-  const got =
-    typeof value === 'bigint' ? String(value) : value === undefined ? 'nothing' : JSON.stringify(value);
+  const got = shown(value, 60);
   return userError({
     what: `${column} is not ${expected}`,
     where: `${row.where} ${column}`,
-    got: got.length > 60 ? `${got.slice(0, 60)}…` : got,
+    got,
     expected,
   });
 }

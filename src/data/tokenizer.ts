@@ -1,4 +1,4 @@
-import { userError } from '../shared/errors.js';
+import { UserError, shown, userError } from '../shared/errors.js';
 import {
   byteLevelSurface,
   characterSurface,
@@ -54,30 +54,48 @@ export function createTokenizer(
   const eosTokenId = specialTokenId('eos_token', config, tokenizer, where);
   const encodeAny = textEncoder(tokenizer, withUnicodeDigits(json));
   const encode = (text: string): { ids: Int32Array; tokens: readonly string[] } => {
-    const { ids, tokens } = encodeAny(wellFormed(text));
+    const { ids, tokens } = guarded(() => encodeAny(wellFormed(text)), where);
     return { ids: Int32Array.from(ids.map((id, i) => id ?? unknownToken(tokens[i], where))), tokens };
   };
   return {
     encode: (text) => encode(text).ids,
     encodeWithOffsets: (text) => {
       const { ids, tokens } = encode(text);
-      return { ids, offsets: tokenOffsets(wellFormed(text), tokens, offsetOptions) };
+      return { ids, offsets: guarded(() => tokenOffsets(wellFormed(text), tokens, offsetOptions), where) };
     },
     decode: (ids) =>
       ids.length === 0
         ? ''
-        : tokenizer.decode(Array.from(ids), {
-            skip_special_tokens: false,
-            clean_up_tokenization_spaces: false,
-          }),
+        : guarded(
+            () =>
+              tokenizer.decode(Array.from(ids), {
+                skip_special_tokens: false,
+                clean_up_tokenization_spaces: false,
+              }),
+            where,
+          ),
     tokenId: (token) => tokenizer.token_to_id(token),
     size: vocabulary.size,
     ...(bosTokenId === undefined ? {} : { bosTokenId }),
     ...(eosTokenId === undefined ? {} : { eosTokenId }),
-    addBos: expectsBos(tokenizer, config, bosTokenId),
+    addBos: guarded(() => expectsBos(tokenizer, config, bosTokenId), where),
     json,
     config,
   };
+}
+
+/** A damaged tokenizer.json shows itself at the first text that meets the damage: that is no bug of ours. */
+function guarded<T>(use: () => T, where: string): T {
+  try {
+    return use();
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw userError({
+      what: 'the tokenizer cannot be used on a text: it is damaged or of an unknown kind',
+      where,
+      got: error instanceof Error ? error.message : String(error),
+    });
+  }
 }
 
 /**
@@ -165,9 +183,9 @@ function checkVocabulary(json: TokenizerJson, where: string): { size: number } {
   const count = (token: string, id: unknown): void => {
     if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id >= largestPossibleId) {
       throw userError({
-        what: `token ${JSON.stringify(token)} has no usable id`,
+        what: `token ${shown(token)} has no usable id`,
         where,
-        got: id === undefined ? 'nothing' : JSON.stringify(id),
+        got: id === undefined ? 'nothing' : shown(id),
         expected: 'a whole number',
       });
     }
@@ -192,7 +210,7 @@ function checkVocabulary(json: TokenizerJson, where: string): { size: number } {
       throw userError({
         what: 'an added token has no content',
         where,
-        got: JSON.stringify(token),
+        got: shown(token),
       });
     }
     count(token['content'], token['id']);
@@ -265,7 +283,7 @@ function specialTokenId(
     throw userError({
       what: `${key} of tokenizer_config.json is not in the vocabulary`,
       where,
-      got: JSON.stringify(content),
+      got: shown(content),
     });
   }
   return id;
@@ -285,7 +303,7 @@ function expectsBos(
 
 function unknownToken(token: string | undefined, where: string): never {
   throw userError({
-    what: `the tokenizer made the token ${JSON.stringify(token)} that is not in its vocabulary and has no unknown token`,
+    what: `the tokenizer made the token ${shown(token)} that is not in its vocabulary and has no unknown token`,
     where,
   });
 }

@@ -1,5 +1,6 @@
 import { Decompress } from 'fzstd';
 import { userError } from '../shared/errors.js';
+import { withTimeLimit } from './time-limit.js';
 
 /** What the zstd command itself accepts without being told to (--memory=128MB). A frame asks for its window before any of its content. */
 const largestWindow = 128 * 1024 * 1024;
@@ -27,7 +28,9 @@ export async function* unzstd(stored: AsyncIterable<Buffer>, path: string): Asyn
   const decompressor = new Decompress((part) => void unpacked.push(Buffer.from(part)));
   const push = (block: Uint8Array, final: boolean): void => {
     try {
-      decompressor.push(block, final);
+      withTimeLimit(() => {
+        decompressor.push(block, final);
+      });
     } catch (error) {
       throw broken(error instanceof Error ? error.message : String(error));
     }

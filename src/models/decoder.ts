@@ -2,6 +2,7 @@ import { userError } from '../shared/errors.js';
 import type { DecoderConfig } from './decoder-config.js';
 import { parseDecoderConfig } from './families/index.js';
 import { weightShapes } from './weight-shapes.js';
+import { checkFinite } from './weights/finite.js';
 import type { DecoderSource, JsonObject } from './weights/types.js';
 
 /** A decoder in memory. */
@@ -50,7 +51,11 @@ export async function loadDecoder(source: DecoderSource): Promise<Decoder> {
     });
   }
   const weights = new Map<string, Float32Array>();
-  for (const name of expected.keys()) weights.set(name, await source.weights.read(name));
+  for (const name of expected.keys()) {
+    const data = await source.weights.read(name);
+    checkFinite(data, name, source.path);
+    weights.set(name, data);
+  }
   return { config, rawConfig: source.config, weights, shapes: expected, tokenizer: source.tokenizer };
 }
 

@@ -1,5 +1,5 @@
 import { rm } from 'node:fs/promises';
-import { exists } from '../shared/files.js';
+import { exists, finishReplacements } from '../shared/files.js';
 import { createLogger } from '../shared/logger.js';
 import { createProgress, type Progress } from '../shared/progress.js';
 import { latestCheckpoint, readCheckpoint } from '../training/checkpoint.js';
@@ -68,6 +68,7 @@ export async function resume(folder: string, options: TrainOptions = {}): Promis
   const progress = options.progress ?? defaultProgress(10);
   const { run, config } = await resumeRunFolder(folder);
   try {
+    await finishReplacements(folder);
     const old = await readRunRecord(run.paths.record);
     if (old?.status === 'finished') {
       progress.message(`${folder} is finished: there is nothing to resume`);

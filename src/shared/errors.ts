@@ -37,6 +37,18 @@ export function assertNever(value: never): never {
   throw internalError(`unexpected value ${JSON.stringify(value)}`);
 }
 
+/** A value from outside as JSON, short, whatever it is: it may be megabytes long or nested without end. */
+export function shown(value: unknown, longest = 120): string {
+  if (value === undefined) return 'nothing';
+  let text: string;
+  try {
+    text = typeof value === 'bigint' ? String(value) : JSON.stringify(value);
+  } catch {
+    text = 'something that cannot be shown';
+  }
+  return text.length > longest ? `${text.slice(0, longest)}…` : text;
+}
+
 /** The candidate nearest to `word` in edit distance, or undefined where nothing is near (more than half of the word differs). */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
-import { access, mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { access, mkdir, open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { userError } from './errors.js';
 
@@ -51,6 +51,26 @@ export async function writeFolderAtomic(
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
     throw error;
+  }
+}
+
+const replacing = /^\.(.+)\.[0-9a-f]{8}\.(tmp|old)$/;
+
+/**
+ * Clears up after a process that was killed while it wrote in or below `folder`: a folder that was moved aside and not replaced is put back,
+ * what was not written to its end goes. Only for a folder that nobody else writes to.
+ */
+export async function finishReplacements(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    const [, name, kind] = replacing.exec(entry.name) ?? [];
+    if (name === undefined) {
+      if (entry.isDirectory()) await finishReplacements(path);
+    } else if (kind === 'old' && !(await exists(join(folder, name)))) {
+      await rename(path, join(folder, name));
+    } else {
+      await rm(path, { recursive: true, force: true });
+    }
   }
 }
 

@@ -13,6 +13,7 @@ import {
   type DataRow,
   type ReadRowsOptions,
 } from '../../src/data/rows.js';
+import { withTimeLimit } from '../../src/data/time-limit.js';
 
 const golden = join(import.meta.dirname, '../golden/data');
 let folder = '';
@@ -212,6 +213,18 @@ describe('bad input is one sentence with its place', () => {
     await fails(folder, /cannot read data: got a folder/);
     await fails(join(folder, 'nowhere.csv'), /nowhere\.csv: data file not found/);
     await fails(await file('a.parquet', 'PAR1 no'), /a\.parquet: broken parquet file/);
+  });
+});
+
+describe('decoders that do not end', () => {
+  it('are stopped, and the ones after them work', () => {
+    expect(() =>
+      withTimeLimit(() => {
+        for (;;);
+      }, 50),
+    ).toThrow(/cannot be unpacked in any reasonable time/);
+    expect(withTimeLimit(() => 7)).toBe(7);
+    expect(() => withTimeLimit(() => JSON.parse('x') as unknown)).toThrow(SyntaxError);
   });
 });
 

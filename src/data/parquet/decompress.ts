@@ -2,6 +2,7 @@ import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import { decompress as unzstd } from 'fzstd';
 import type { CompressionCodec } from 'hyparquet';
 import { decompressLz4Raw, decompressSnappy } from 'hyparquet-compressors';
+import { withTimeLimit } from '../time-limit.js';
 
 /** Unpacks a page into exactly `length` bytes; nobody allocates more than that. @throws Error */
 export function decompressPage(codec: CompressionCodec, packed: Uint8Array, length: number): Uint8Array {
@@ -22,7 +23,7 @@ function unpack(codec: CompressionCodec, packed: Uint8Array, length: number): Ui
     case 'BROTLI':
       return brotliDecompressSync(packed, { maxOutputLength: length });
     case 'ZSTD':
-      return unzstd(packed, new Uint8Array(length));
+      return withTimeLimit(() => unzstd(packed, new Uint8Array(length)));
     case 'LZ4_RAW':
       return decompressLz4Raw(packed, length);
     case 'LZ4':

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { userError } from '../../shared/errors.js';
+import { shown, userError } from '../../shared/errors.js';
 import type { DecoderConfig } from '../decoder-config.js';
 import type { CheckpointNames } from '../weights/names.js';
 import type { JsonObject } from '../weights/types.js';
@@ -79,7 +79,7 @@ function refuseQuantised(raw: JsonObject, where: string): void {
   throw userError({
     what: 'quantization_config is not supported',
     where,
-    got: JSON.stringify((quantised as JsonObject)['quant_method'] ?? quantised),
+    got: shown((quantised as JsonObject)['quant_method'] ?? quantised),
     hint: 'take the model in float16 or bfloat16, or as GGUF',
   });
 }

@@ -1,4 +1,4 @@
-import { nearest, userError } from '../../shared/errors.js';
+import { nearest, shown, userError } from '../../shared/errors.js';
 import type { DecoderConfig } from '../decoder-config.js';
 import type { CheckpointNames } from '../weights/names.js';
 import type { JsonObject } from '../weights/types.js';
@@ -58,7 +58,7 @@ export function parseDecoderConfig(raw: JsonObject, where: string): DecoderConfi
   throw userError({
     what: 'unsupported model_type',
     where,
-    got: type === undefined ? 'none' : JSON.stringify(type),
+    got: type === undefined ? 'none' : shown(type),
     expected: supported.join(', '),
     hint: `the nearest supported family is ${near}`,
   });

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { userError } from '../../shared/errors.js';
+import { shown, userError } from '../../shared/errors.js';
 import { exists } from '../../shared/files.js';
 import { mergeLora } from '../lora.js';
 import { readJsonFile } from './json-file.js';
@@ -32,7 +32,7 @@ export async function adaptersIn(folder: string): Promise<readonly string[]> {
       throw userError({
         what: 'broken description of a model',
         where: join(folder, 'lmvec.json'),
-        got: `previous: ${JSON.stringify(name)}`,
+        got: `previous: ${shown(name)}`,
       });
     }),
     folder,

@@ -1,4 +1,4 @@
-import { userError } from '../../shared/errors.js';
+import { shown, userError } from '../../shared/errors.js';
 import type { TokenizerParts } from './gguf-tokenizer.js';
 import type { GgufVocabulary } from './gguf-vocabulary.js';
 import type { JsonObject } from './types.js';
@@ -116,7 +116,7 @@ function mergePairs(vocabulary: GgufVocabulary, merges: readonly string[]): [str
             ? undefined
             : 'has a token that the vocabulary lacks';
     if (wrong !== undefined) {
-      throw userError({ what: `merge ${index} ${JSON.stringify(merge)} ${wrong}`, where: vocabulary.path });
+      throw userError({ what: `merge ${index} ${shown(merge)} ${wrong}`, where: vocabulary.path });
     }
     seen.add(merge);
     return [left, right];

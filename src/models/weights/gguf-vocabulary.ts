@@ -1,4 +1,4 @@
-import { userError } from '../../shared/errors.js';
+import { shown, userError } from '../../shared/errors.js';
 import { metadataReader, type MetadataReader } from './gguf-metadata.js';
 import type { GgufFile } from './gguf.js';
 
@@ -40,7 +40,7 @@ export function readVocabulary(file: GgufFile, vocabularySize: number): GgufVoca
     const other = ids.get(token);
     if (other !== undefined) {
       throw userError({
-        what: `token ${JSON.stringify(token)} appears twice`,
+        what: `token ${shown(token)} appears twice`,
         where: file.path,
         got: `ids ${other} and ${id}`,
       });

@@ -1,10 +1,11 @@
 import { join } from 'node:path';
-import { userError } from '../../shared/errors.js';
+import { shown, userError } from '../../shared/errors.js';
 import { exists } from '../../shared/files.js';
 import { checkpointNames } from '../families/index.js';
 import { textPart } from '../families/text-part.js';
 import { expertStore } from './expert-names.js';
 import { readJsonFile } from './json-file.js';
+import { refuseLinksOut } from './links.js';
 import { canonicalNames, renamedStore } from './names.js';
 import { unwrappedConfig, unwrappedWeights } from './nv-embed.js';
 import { openSafetensors } from './safetensors.js';
@@ -19,6 +20,7 @@ export async function openHuggingFaceFolder(
   folder: string,
   { tokenizers = [] }: { readonly tokenizers?: readonly string[] } = {},
 ): Promise<DecoderSource> {
+  await refuseLinksOut(folder);
   const described = await readJsonFile(join(folder, 'config.json'));
   if (described === undefined) throw missingConfig(folder);
   const { config, nameOf } = textPart(unwrappedConfig(described));
@@ -99,7 +101,7 @@ async function openShards(folder: string, indexPath: string, index: JsonObject):
       throw userError({
         what: `shard of ${name} refused`,
         where: indexPath,
-        got: JSON.stringify(shard),
+        got: shown(shard),
         expected: 'the name of a .safetensors file of the same folder',
       });
     }

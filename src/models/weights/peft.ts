@@ -1,9 +1,11 @@
 import { join } from 'node:path';
-import { userError } from '../../shared/errors.js';
-import { writeFileAtomic } from '../../shared/files.js';
+import { shown, userError } from '../../shared/errors.js';
+import { exists, writeFileAtomic } from '../../shared/files.js';
+import { checkFinite } from './finite.js';
 import type { MatrixLayout } from '../decoder-config.js';
 import { llamaNames } from '../families/llama-like.js';
 import { readJsonFile } from './json-file.js';
+import { refuseLinksOut } from './links.js';
 import { canonicalName, type CheckpointNames } from './names.js';
 import { writeSafetensors, type TensorToWrite } from './safetensors-writer.js';
 import { openSafetensors } from './safetensors.js';
@@ -75,6 +77,7 @@ export async function readAdapter(
   base: AdapterBase = { names: llamaNames, layout: 'outIn' },
 ): Promise<Adapter> {
   const where = join(folder, configFile);
+  if (await exists(folder)) await refuseLinksOut(folder);
   const config = await readJsonFile(where);
   if (config === undefined)
     throw userError({ what: 'not an adapter folder', where: folder, got: `no ${configFile}` });
@@ -84,7 +87,7 @@ export async function readAdapter(
     throw userError({
       what: 'key r does not fit',
       where,
-      got: JSON.stringify(rank),
+      got: shown(rank),
       expected: 'a whole number of at least 1',
     });
   }
@@ -129,7 +132,7 @@ function refuseOtherKinds(config: JsonObject, { layout }: AdapterBase, where: st
     throw userError({
       what: 'this kind of adapter is not supported',
       where,
-      got: JSON.stringify(kind),
+      got: shown(kind),
       expected: '"LORA"',
     });
   const bias = config['bias'] ?? 'none';
@@ -137,7 +140,7 @@ function refuseOtherKinds(config: JsonObject, { layout }: AdapterBase, where: st
     throw userError({
       what: 'key bias is not supported',
       where,
-      got: JSON.stringify(bias),
+      got: shown(bias),
       expected: '"none"',
     });
   if (config['fan_in_fan_out'] === true && layout === 'outIn')
@@ -158,7 +161,7 @@ function refuseOtherKinds(config: JsonObject, { layout }: AdapterBase, where: st
       throw userError({
         what: `key ${key} is not supported`,
         where,
-        got: JSON.stringify(value),
+        got: shown(value),
         expected: 'a plain LoRA',
       });
   }
@@ -171,7 +174,7 @@ function numberOf(config: JsonObject, key: string, where: string): number | unde
     throw userError({
       what: `key ${key} does not fit`,
       where,
-      got: JSON.stringify(value),
+      got: shown(value),
       expected: 'a number',
     });
   }
@@ -205,7 +208,9 @@ async function readTensors(
           expected: `rank ${rank}`,
         });
       }
-      tensors.set(name, await store.read(stored));
+      const data = await store.read(stored);
+      checkFinite(data, stored, path);
+      tensors.set(name, data);
     }
     for (const name of tensors.keys()) {
       const twin = name.replace(

@@ -1,4 +1,4 @@
-import { userError } from '../../shared/errors.js';
+import { shown, userError } from '../../shared/errors.js';
 import { openRangeFile, type RangeFile } from './file-range.js';
 import { brainToFloat, halfToFloat } from './half.js';
 import { parseJsonObject } from './json-file.js';
@@ -129,16 +129,15 @@ function checkedEntry(name: string, value: unknown, broken: (what: string) => Er
   const { dtype, shape, data_offsets: offsets } = value;
   const elementBytes =
     typeof dtype === 'string' && Object.hasOwn(bytesPerElement, dtype) ? bytesPerElement[dtype] : undefined;
-  if (elementBytes === undefined)
-    throw broken(`tensor ${name} has the unknown type ${JSON.stringify(dtype)}`);
+  if (elementBytes === undefined) throw broken(`tensor ${name} has the unknown type ${shown(dtype)}`);
   const count = Array.isArray(shape) ? elementCount(shape) : undefined;
-  if (count === undefined) throw broken(`tensor ${name} has the impossible shape ${JSON.stringify(shape)}`);
+  if (count === undefined) throw broken(`tensor ${name} has the impossible shape ${shown(shape)}`);
   const [begin, end] = Array.isArray(offsets) && offsets.length === 2 ? (offsets as unknown[]) : [];
   if (!isOffset(begin) || !isOffset(end))
-    throw broken(`tensor ${name} has the impossible offsets ${JSON.stringify(offsets)}`);
+    throw broken(`tensor ${name} has the impossible offsets ${shown(offsets)}`);
   if (end - begin !== count * elementBytes) {
     throw broken(
-      `tensor ${name} has ${end - begin} bytes, its shape ${JSON.stringify(shape)} in ${String(dtype)} takes ${count * elementBytes}`,
+      `tensor ${name} has ${end - begin} bytes, its shape ${shown(shape)} in ${String(dtype)} takes ${count * elementBytes}`,
     );
   }
   return { name, shape: shape as number[], storedType: String(dtype), begin, end };

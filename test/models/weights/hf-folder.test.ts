@@ -1,4 +1,4 @@
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -8,6 +8,7 @@ import {
   writeSafetensors,
   type TensorToWrite,
 } from '../../../src/models/weights/index.js';
+import { loadDecoder } from '../../../src/models/decoder.js';
 import { UserError } from '../../../src/shared/errors.js';
 
 const base = join(import.meta.dirname, '../../golden/llama/base');
@@ -203,5 +204,42 @@ describe('what is missing or broken is said in one sentence', () => {
     await rm(join(folder, 'model.safetensors'));
     await writeFile(join(folder, 'pytorch_model.bin'), 'x');
     await refused('pickles can run code');
+  });
+});
+
+describe('folders that are not to be trusted', () => {
+  it('a link out of the folder is refused, one inside it and those of the hub cache are followed', async () => {
+    const place = await mkdtemp(join(tmpdir(), 'lmvec-links-'));
+    const model = join(place, 'model');
+    await cp(base, model, { recursive: true });
+    await rename(join(model, 'model.safetensors'), join(place, 'outside.safetensors'));
+    await symlink('../outside.safetensors', join(model, 'model.safetensors'));
+    await expect(openDecoder(model)).rejects.toThrow(
+      /model\.safetensors: a link out of the model folder is not followed: got .*outside\.safetensors \(copy the file/,
+    );
+    const snapshot = join(place, 'models--a--b/snapshots/0123');
+    await mkdir(join(place, 'models--a--b/blobs'), { recursive: true });
+    await cp(base, snapshot, { recursive: true });
+    await rename(join(snapshot, 'model.safetensors'), join(place, 'models--a--b/blobs/x'));
+    await symlink('../../blobs/x', join(snapshot, 'model.safetensors'));
+    await rename(join(snapshot, 'config.json'), join(snapshot, 'other.json'));
+    await symlink('other.json', join(snapshot, 'config.json'));
+    await (await openDecoder(snapshot)).weights.close();
+    await rm(place, { recursive: true });
+  });
+
+  it('a weight that is NaN or infinite is named', async () => {
+    const place = await mkdtemp(join(tmpdir(), 'lmvec-nan-'));
+    await cp(base, place, { recursive: true });
+    const path = join(place, 'model.safetensors');
+    const bytes = await readFile(path);
+    bytes.writeFloatLE(NaN, bytes.length - 8);
+    await writeFile(path, bytes);
+    const source = await openDecoder(place);
+    await expect(loadDecoder(source)).rejects.toThrow(
+      /tensor model\.\S+ is damaged: got NaN at place \d+ of \d+, expected finite/,
+    );
+    await source.weights.close();
+    await rm(place, { recursive: true });
   });
 });
