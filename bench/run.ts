@@ -16,6 +16,7 @@ import {
   type PeerName,
   type SideReport,
 } from './jobs.js';
+import { methodsCommand } from './methods.js';
 import { checkPeerPythons, runPeer, type PeerSettings } from './peers.js';
 import { nodeCommand, runSide, type SideOutcome } from './processes.js';
 import { greatestDifference, resultLine, tokensPerSecond, type Measured } from './report.js';
@@ -171,8 +172,7 @@ function compareSamples(ours: Measured | undefined, peers: readonly PeerMeasurem
   }
 }
 
-await yargs(hideBin(process.argv))
-  .scriptName('npm run bench --')
+await methodsCommand(yargs(hideBin(process.argv)).scriptName('npm run bench --'))
   .command(
     '$0 <NAME>',
     'Measure lmvec and its peer on the same work; the last line of standard output is JSON.',

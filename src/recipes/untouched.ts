@@ -61,8 +61,8 @@ export async function forEachUntouched(
   }
 }
 
-/** The last call's embeddings are kept: the next way asks for the same texts. */
-function remembering(encoder: ModelEncoder): (texts: readonly string[]) => Promise<Embeddings[]> {
+/** Embeds with every pooling of an encoder. The last call's embeddings are kept: the next way asks for the same texts. */
+export function remembering(encoder: ModelEncoder): (texts: readonly string[]) => Promise<Embeddings[]> {
   let last: { readonly texts: readonly string[]; readonly embeddings: Embeddings[] } | undefined;
   return async (texts) => {
     const same =
