@@ -14,6 +14,11 @@ export function mineCommand(root: Argv): Argv {
           demandOption: true,
           describe: 'the teacher: any model that embeds, or a folder with an ONNX embedder of another tool',
         })
+        .option('method', {
+          type: 'string',
+          requiresArg: true,
+          describe: 'how a decoder embeds without training: a name of lmvec methods, or a YAML file',
+        })
         .option('input', {
           type: 'string',
           requiresArg: true,
@@ -109,6 +114,7 @@ export function mineCommand(root: Argv): Argv {
         highest: argv['max-score'],
         lowest: argv['min-score'],
         ...(argv.corpus === undefined ? {} : { corpus: listOf(argv.corpus) }),
+        ...(argv.method === undefined ? {} : { method: argv.method }),
         ...(argv['query-prompt'] === undefined ? {} : { queryPrompt: argv['query-prompt'] }),
         ...(argv['document-prompt'] === undefined ? {} : { documentPrompt: argv['document-prompt'] }),
         ...(threads === undefined ? {} : { threads }),

@@ -14,6 +14,8 @@ import { revisionOf } from './open-model.js';
 export interface MineNegativesOptions extends NegativeChoice {
   /** The teacher: anything that embeds, or a folder of another tool with an ONNX embedder. */
   readonly model: string;
+  /** How a decoder embeds without training: a name of `lmvec methods`, or a YAML file with one. Its own way where it is left out. */
+  readonly method?: string;
   /** A source of ranked examples. */
   readonly set: ExampleSetConfig;
   /** Texts that may become negatives too. */
@@ -54,14 +56,14 @@ async function allExamples(set: ExampleSetConfig, seed: number): Promise<RankedE
 }
 
 async function openTeacher(options: MineNegativesOptions): Promise<OpenTeacher> {
-  const { model, threads, queryPrompt, documentPrompt } = options;
+  const { model, method, threads, queryPrompt, documentPrompt } = options;
   const runtime = threads === undefined ? {} : { threads };
   if (model !== 'embedded') {
     const stats = await statOrUserError(model, 'model').catch(() => undefined);
     if (stats?.isDirectory() === true && (await ForeignOnnxEmbedder.isOne(model)))
       return foreignTeacher(await ForeignOnnxEmbedder.open(model, runtime), options);
   }
-  const embedder = await Embedder.open(model, runtime);
+  const embedder = await Embedder.open(model, { ...runtime, ...(method === undefined ? {} : { method }) });
   const encode = (prompt: string | undefined) => (texts: readonly string[]) =>
     embedder.encode(texts, prompt === undefined ? {} : { prompt });
   const { dimensions } = await encode(queryPrompt)(['a']);
