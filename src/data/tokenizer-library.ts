@@ -6,7 +6,7 @@ import * as library from '@huggingface/tokenizers';
  */
 
 export interface LibraryNormalizer {
-  normalize(text: string): string;
+  normalize: (text: string) => string;
   readonly config: { readonly type?: unknown; readonly content?: unknown };
   /** The parts of a `Sequence`. */
   readonly normalizers?: readonly (LibraryNormalizer | null)[];

@@ -7,6 +7,7 @@ import {
   type TokenSurface,
 } from './offsets.js';
 import { Tokenizer, type LibraryNormalizer, type LibraryTokenizer } from './tokenizer-library.js';
+import { unicodeForms, unicodeNormalForm } from './unicode-normal-form.js';
 import { wordEncoder, type Encoded } from './word-encoder.js';
 
 /** The content of a `tokenizer.json`, unchecked. */
@@ -122,13 +123,23 @@ function openTokenizer(json: TokenizerJson, config: TokenizerConfigJson, where: 
   // The library applies its own clean-up and lower-casing from the config; ids must come from tokenizer.json alone, as in Python.
   const quiet = { ...config, remove_space: false, do_lowercase_and_remove_accent: false };
   try {
-    return new Tokenizer(complete, quiet);
+    const tokenizer = new Tokenizer(complete, quiet);
+    normaliseAsPython(tokenizer.normalizer);
+    return tokenizer;
   } catch (error) {
     throw userError({
       what: `cannot use this tokenizer: ${error instanceof Error ? error.message : String(error)}`,
       where,
       expected: 'a tokenizer.json as written by the Hugging Face tokenizers library',
     });
+  }
+}
+
+/** The library takes JavaScript's normal forms, whose tables are newer than those of Python's `tokenizers`. */
+function normaliseAsPython(normalizer: LibraryNormalizer | null): void {
+  for (const part of flatten(normalizer)) {
+    const form = unicodeForms.find((name) => name === part.config.type);
+    if (form !== undefined) part.normalize = (text) => unicodeNormalForm(text, form);
   }
 }
 
