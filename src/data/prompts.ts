@@ -29,7 +29,7 @@ export function preparer(options: PreparerOptions): TextPreparer {
   const { tokenizer, pool, maxTokens } = options;
   const frame = options.prompt === undefined ? bareFrame : parsePrompt(options.prompt);
   const bos = tokenizer.addBos && tokenizer.bosTokenId !== undefined ? [tokenizer.bosTokenId] : [];
-  const eos = options.appendEos === true ? [eosOf(tokenizer)] : [];
+  const eos = options.appendEos === true || tokenizer.addEos ? [eosOf(tokenizer)] : [];
   const room = maxTokens - bos.length - eos.length;
   const endToken = frame.parts.some(({ kind }) => kind === 'eos') ? tokenizer.decode([eosOf(tokenizer)]) : '';
   const layOut = (text: string): FramedString => framedString(frame, { text, endToken, pool });

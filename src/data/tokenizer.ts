@@ -15,7 +15,10 @@ export type TokenizerJson = Readonly<Record<string, unknown>>;
 /** The content of a `tokenizer_config.json`, unchecked. */
 export type TokenizerConfigJson = Readonly<Record<string, unknown>>;
 
-/** Text to token ids and back. Special tokens (bos, eos) are never added here: that is the prompt's business (`prompts.ts`). */
+/**
+ * Text to token ids and back. Special tokens (bos, eos) are never added here: that is the prompt's business (`prompts.ts`). An encoder's
+ * [CLS] and [SEP] are its bos and eos.
+ */
 export interface TextTokenizer {
   /** Token ids [n] of the text; special tokens written in the text are recognised. */
   encode(text: string): Int32Array;
@@ -29,6 +32,8 @@ export interface TextTokenizer {
   readonly eosTokenId?: number;
   /** Whether the model expects its bos token before every text. */
   readonly addBos: boolean;
+  /** Whether the model expects its eos token behind every text: encoders do. */
+  readonly addEos: boolean;
   readonly json: TokenizerJson;
   readonly config: TokenizerConfigJson;
 }
@@ -51,8 +56,9 @@ export function createTokenizer(
     surface: surfaceOf(json, tokenizer),
     ...normalization(tokenizer.normalizer),
   };
-  const bosTokenId = specialTokenId('bos_token', config, tokenizer, where);
-  const eosTokenId = specialTokenId('eos_token', config, tokenizer, where);
+  const around = guarded(() => classAndSeparator(tokenizer, config), where);
+  const bosTokenId = around?.first ?? specialTokenId('bos_token', config, tokenizer, where);
+  const eosTokenId = around?.last ?? specialTokenId('eos_token', config, tokenizer, where);
   const encodeAny = textEncoder(tokenizer, withUnicodeDigits(json));
   const encode = (text: string): { ids: Int32Array; tokens: readonly string[] } => {
     const { ids, tokens } = guarded(() => encodeAny(wellFormed(text)), where);
@@ -79,7 +85,8 @@ export function createTokenizer(
     size: vocabulary.size,
     ...(bosTokenId === undefined ? {} : { bosTokenId }),
     ...(eosTokenId === undefined ? {} : { eosTokenId }),
-    addBos: guarded(() => expectsBos(tokenizer, config, bosTokenId), where),
+    addBos: around !== undefined || guarded(() => expectsBos(tokenizer, config, bosTokenId), where),
+    addEos: around !== undefined,
     json,
     config,
   };
@@ -298,6 +305,21 @@ function specialTokenId(
     });
   }
   return id;
+}
+
+/** [CLS] and [SEP] where the tokenizer has both and its post-processor puts them around every text: so do those of encoders. */
+function classAndSeparator(
+  tokenizer: LibraryTokenizer,
+  config: TokenizerConfigJson,
+): { readonly first: number; readonly last: number } | undefined {
+  const [first, last] = ['cls_token', 'sep_token'].map((key) => {
+    const value = config[key];
+    const content = isRecord(value) ? value['content'] : value;
+    return typeof content === 'string' ? tokenizer.token_to_id(content) : undefined;
+  });
+  if (first === undefined || last === undefined) return undefined;
+  const { ids } = tokenizer.encode('', { add_special_tokens: true });
+  return ids.length === 2 && ids[0] === first && ids[1] === last ? { first, last } : undefined;
 }
 
 /** `add_bos_token` decides where it is given; otherwise whether the tokenizer's post-processor puts bos first. */

@@ -137,7 +137,7 @@ function modelConfig(
   Object.assign(config, {
     architectures: [
       typeof architecture === 'string'
-        ? architecture.replace(/(ForCausalLM|LMHeadModel)$/, 'Model')
+        ? architecture.replace(/(ForCausalLM|LMHeadModel|ForMaskedLM)$/, 'Model')
         : 'LlamaModel',
     ],
     torch_dtype: 'float32',
@@ -145,8 +145,9 @@ function modelConfig(
     is_causal: recipe.attention === 'causal',
   });
   // Not null: some families ask for a number. Twice, as EmbeddingGemma halves it.
-  if (recipe.window === 'drop' && typeof config['sliding_window'] === 'number')
-    config['sliding_window'] = 2 * decoder.config.max_position_embeddings;
+  if (recipe.window === 'drop')
+    for (const key of ['sliding_window', 'local_attention'])
+      if (typeof config[key] === 'number') config[key] = 2 * decoder.config.max_position_embeddings;
   if (external.length > 0)
     config['transformers.js_config'] = {
       use_external_data_format: Object.fromEntries(external.map((name) => [name, 1])),

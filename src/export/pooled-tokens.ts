@@ -37,7 +37,8 @@ function pooledByGraph(recipe: EmbeddingRecipe, tokenizer: TextTokenizer): Poole
     case 'lastText':
     case 'marked': {
       const tokens = constantPrefix(frame, tokenizer);
-      return tokens === undefined || appendsEos(recipe.pooling) ? undefined : { kind: 'afterPrefix', tokens };
+      const ends = appendsEos(recipe.pooling) || tokenizer.addEos;
+      return tokens === undefined || ends ? undefined : { kind: 'afterPrefix', tokens };
     }
     default:
       return assertNever(pool);

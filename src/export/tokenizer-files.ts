@@ -12,7 +12,7 @@ export interface TokenizerFiles {
   readonly padTokenId: number;
 }
 
-const specialKeys = ['bos_token', 'eos_token', 'unk_token', 'pad_token'] as const;
+const specialKeys = ['bos_token', 'eos_token', 'unk_token', 'pad_token', 'cls_token', 'sep_token'] as const;
 
 /** Left where other tools find the last token by the last column; right where they find the first by the first, or count from it. */
 export function paddingSide({ pooling }: Pick<EmbeddingRecipe, 'pooling'>): PaddingSide {
@@ -25,7 +25,7 @@ export function paddingSide({ pooling }: Pick<EmbeddingRecipe, 'pooling'>): Padd
  */
 export function tokenizerFiles(recipe: EmbeddingRecipe, tokenizer: TextTokenizer): TokenizerFiles {
   const bos = tokenizer.addBos ? tokenizer.bosTokenId : undefined;
-  const eos = appendsEos(recipe.pooling) ? tokenizer.eosTokenId : undefined;
+  const eos = appendsEos(recipe.pooling) || tokenizer.addEos ? tokenizer.eosTokenId : undefined;
   const config: Record<string, unknown> = { ...tokenizer.config };
   for (const key of ['chat_template', 'auto_map', 'processor_class', 'vocab_file', 'merges_file', 'backend'])
     Reflect.deleteProperty(config, key);

@@ -2,11 +2,13 @@ import { internalError } from '../shared/errors.js';
 import type { RopeConfig } from './rope-config.js';
 
 /**
- * What the shared parts need to know of a decoder, whatever its family (families/ makes it from config.json). Plain data: it goes to
+ * What the shared parts need to know of a decoder (or an encoder, which is built of the same parts), whatever its family (families/ makes it from config.json). Plain data: it goes to
  * other threads. Sizes are in config.json's words; a weight's name is the checkpoint's own.
  */
 export interface DecoderConfig {
   readonly model_type: string;
+  /** Trained to see both sides: no other attention makes sense of it, and nothing predicts a next token. */
+  readonly encoder?: true;
   readonly hidden_size: number;
   readonly num_hidden_layers: number;
   readonly num_attention_heads: number;
@@ -39,6 +41,10 @@ export interface EmbeddingConfig {
   readonly projection?: string;
   /** Learned positions [rows, D]: row `position + offset` is added. */
   readonly positions?: { readonly weight: string; readonly rows: number; readonly offset: number };
+  /** Learned kinds of segments [rows, D]: row 0 is added, a text being one segment. */
+  readonly segments?: { readonly weight: string; readonly rows: number };
+  /** Of the sum. */
+  readonly norm?: NormConfig;
 }
 
 /** From the last block's output to the last hidden state and to logits. */
@@ -47,8 +53,8 @@ export interface OutputConfig {
   /** [width, D], where the last hidden state has another width than the blocks. */
   readonly projection?: string;
   readonly width: number;
-  /** [V, width], absent from the file where tied. */
-  readonly head: string;
+  /** [V, width], absent from the file where tied; an encoder has none. */
+  readonly head?: string;
   /** c: logits are c * tanh(logits / c). */
   readonly softcap?: number;
 }
@@ -86,9 +92,9 @@ export interface BlockNorms {
   readonly feedForwardSum?: NormConfig;
 }
 
-/** `rms`: w * x / rms(x); `rmsPlusOne`: (1 + w) * x / rms(x); `layer`: w * (x - mean) / deviation + b. */
+/** `rms`: w * x / rms(x); `rmsPlusOne`: (1 + w) * x / rms(x); `layer`: w * (x - mean) / deviation + b; `layerWithoutBias`: the same, b being 0. */
 export interface NormConfig {
-  readonly kind: 'rms' | 'rmsPlusOne' | 'layer';
+  readonly kind: 'rms' | 'rmsPlusOne' | 'layer' | 'layerWithoutBias';
   /** Without `.weight` and `.bias`. */
   readonly name: string;
   readonly width: number;

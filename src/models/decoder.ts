@@ -18,7 +18,8 @@ export interface Decoder {
 
 /** Name of the matrix that makes logits: the embedding where they are tied. */
 export function headName({ config, weights }: Pick<Decoder, 'weights' | 'config'>): string {
-  return weights.has(config.output.head) ? config.output.head : config.embedding.weight;
+  const { head } = config.output;
+  return head !== undefined && weights.has(head) ? head : config.embedding.weight;
 }
 
 /**
@@ -31,7 +32,7 @@ export async function loadDecoder(source: DecoderSource): Promise<Decoder> {
   const expected = weightShapes(config);
   const { head } = config.output;
   // A base model's folder has no head: the embedding stands in, as transformers does for tied ones.
-  if (source.weights.info(head) === undefined) expected.delete(head);
+  if (head !== undefined && source.weights.info(head) === undefined) expected.delete(head);
   const problems: string[] = [];
   for (const [name, shape] of expected) {
     const info = source.weights.info(name);

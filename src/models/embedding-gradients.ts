@@ -1,21 +1,43 @@
 import { matMul, type Tensor } from '@tensorflow/tfjs';
-import { compile, type CompiledFunction } from '../compiler/compile.js';
+import {
+  compile,
+  compileGradient,
+  type CompiledFunction,
+  type CompiledGradient,
+} from '../compiler/compile.js';
 import type { TensorPool } from '../compiler/pool.js';
 import { floats, floatTensor, type HostTensor } from '../compiler/program.js';
 import type { DecoderConfig } from './decoder-config.js';
+import { summedEmbeddings } from './embedding.js';
 import type { GradientSink } from './gradient-sink.js';
+import { normed, normShapes } from './norms.js';
 import type { Tile } from './tiles.js';
 import { embeddingShapes } from './weight-shapes.js';
 
 /** Gradients of what makes the first block's input: tables are added to row by row, as no compiled gradient of a look-up does. */
 export class EmbeddingGradients {
   private readonly projection: CompiledFunction;
+  /** The sum before the norm and the norm's gradient, where there is one. */
+  private readonly sum: CompiledFunction;
+  private readonly norm: CompiledGradient;
 
   constructor(
     private readonly config: DecoderConfig,
     private readonly trainable: ReadonlySet<string>,
     private readonly options: { readonly pool: TensorPool; readonly threads?: number },
   ) {
+    this.sum = compile(
+      ({ inputIds, positions, ...tables }) => ({
+        x: summedEmbeddings(tables, inputIds as Tensor, positions as Tensor, config),
+      }),
+      { ...options, name: 'embedding sum' },
+    );
+    this.norm = compileGradient(({ x, ...weights }) => normed(weights, x as Tensor, config.embedding.norm), {
+      ...options,
+      name: 'embedding norm',
+      wrt: ['x', ...this.normWeights],
+      policy: 'all',
+    });
     // y = s x P^T: dx = s dy P, dP = s dy^T x; the former's s is in addRows.
     this.projection = compile(
       (inputs) => {
@@ -31,6 +53,11 @@ export class EmbeddingGradients {
     return Object.keys(embeddingShapes(this.config)).some((name) => this.trainable.has(name));
   }
 
+  private get normWeights(): string[] {
+    const { norm } = this.config.embedding;
+    return norm === undefined ? [] : Object.keys(normShapes(norm));
+  }
+
   /** @param gradient by the first block's input, [R, T, D] */
   async add(
     tile: Tile,
@@ -38,8 +65,37 @@ export class EmbeddingGradients {
     { sink, weight }: { readonly sink: GradientSink; readonly weight: (name: string) => HostTensor },
   ): Promise<void> {
     if (!this.any) return;
+    if (this.config.embedding.norm === undefined) return this.addTables(tile, gradient, { sink, weight });
+    const { inputIds, positions } = tile;
+    const weights = Object.fromEntries(this.normWeights.map((name) => [name, weight(name)]));
+    const tables = Object.keys(embeddingShapes(this.config)).filter((name) => !(name in weights));
+    const { x } = await this.sum.run({
+      inputIds,
+      positions,
+      ...Object.fromEntries(tables.map((name) => [name, weight(name)])),
+    });
+    const inputs = { x: x as HostTensor, ...weights };
+    const { output, saved } = await this.norm.forward(inputs);
+    const result = await this.norm.backward(inputs, saved, gradient);
+    for (const name of this.normWeights)
+      if (this.trainable.has(name)) sink.add(name, floats(result[name] as HostTensor));
+    await this.addTables(tile, result['x'] as HostTensor, { sink, weight });
+    this.options.pool.release(inputs.x, output, ...Object.values(result));
+  }
+
+  /** @param gradient by the sum of all tables' rows, [R, T, D] */
+  private async addTables(
+    tile: Tile,
+    gradient: HostTensor,
+    { sink, weight }: { readonly sink: GradientSink; readonly weight: (name: string) => HostTensor },
+  ): Promise<void> {
     const { embedding, hidden_size: hidden, vocab_size: vocabulary } = this.config;
-    const { positions: learned, projection, width, scale = 1 } = embedding;
+    const { positions: learned, segments, projection, width, scale = 1 } = embedding;
+    if (segments !== undefined && this.trainable.has(segments.weight)) {
+      const rows = new Int32Array(tile.inputIds.data.length);
+      const sum = sink.of(segments.weight, segments.rows * hidden);
+      addRows(sum, rows, { values: floats(gradient), width: hidden, scale: 1 });
+    }
     if (learned !== undefined && this.trainable.has(learned.weight)) {
       const rows = (tile.positions.data as Int32Array).map((position) => position + learned.offset);
       const sum = sink.of(learned.weight, learned.rows * hidden);
@@ -69,6 +125,8 @@ export class EmbeddingGradients {
 
   async dispose(): Promise<void> {
     await this.projection.release();
+    await this.sum.release();
+    await this.norm.release();
   }
 }
 

@@ -14,6 +14,8 @@ export function normed(params: Params, x: Tensor, config: NormConfig | undefined
       return rmsNorm(x, weight.add(1), config.eps);
     case 'layer':
       return layerNorm(x, { weight, bias: param(params, `${config.name}.bias`), eps: config.eps });
+    case 'layerWithoutBias':
+      return layerNorm(x, { weight, bias: undefined, eps: config.eps });
     default:
       return assertNever(config.kind);
   }
@@ -31,21 +33,26 @@ type Save = (tensors: Tensor[]) => void;
 /** y = w * (x - mean(x)) / sqrt(variance(x) + eps) + b over the last axis. Ba et al. 2016, eq. 4. */
 function layerNorm(
   x: Tensor,
-  { weight, bias, eps }: { readonly weight: Tensor; readonly bias: Tensor; readonly eps: number },
+  { weight, bias, eps }: { readonly weight: Tensor; readonly bias: Tensor | undefined; readonly eps: number },
 ): Tensor {
   const norm = customGrad((...args) => {
-    const [source, scale, shift, save] = args as unknown as [Tensor, Tensor, Tensor, Save];
+    const [source, scale, ...rest] = args as unknown as [Tensor, Tensor, ...unknown[]];
+    const [shift, save] = (bias === undefined ? [undefined, ...rest] : rest) as [Tensor | undefined, Save];
     const centred = source.sub(source.mean(-1, true));
     const inverse = centred.square().mean(-1, true).add(eps).rsqrt();
     const normalised = centred.mul(inverse);
     save([scale, inverse, normalised]);
-    return { value: normalised.mul(scale).add(shift), gradFunc: layerNormGradient };
+    const scaled = normalised.mul(scale);
+    return {
+      value: shift === undefined ? scaled : scaled.add(shift),
+      gradFunc: (dy: Tensor, saved: Tensor[]) => layerNormGradient(dy, saved, bias !== undefined),
+    };
   });
-  return norm(x, weight, bias);
+  return bias === undefined ? norm(x, weight) : norm(x, weight, bias);
 }
 
 /** dx = r * (g - mean(g) - n * mean(g * n)) with n = (x - mean) * r, g = dy * w */
-function layerNormGradient(dy: Tensor, saved: Tensor[]): Tensor[] {
+function layerNormGradient(dy: Tensor, saved: Tensor[], hasBias: boolean): Tensor[] {
   const [scale, inverse, normalised] = saved as [Tensor, Tensor, Tensor];
   const g = dy.mul(scale);
   const dx = g
@@ -53,5 +60,6 @@ function layerNormGradient(dy: Tensor, saved: Tensor[]): Tensor[] {
     .sub(normalised.mul(g.mul(normalised).mean(-1, true)))
     .mul(inverse);
   const leading = dy.shape.map((_, axis) => axis).slice(0, -1);
-  return [dx, dy.mul(normalised).sum(leading), dy.sum(leading)];
+  const dw = dy.mul(normalised).sum(leading);
+  return hasBias ? [dx, dw, dy.sum(leading)] : [dx, dw];
 }

@@ -54,6 +54,14 @@ export const adaptedMatrices = [
   'out_proj',
   'fc1',
   'fc2',
+  // BERT and its kin
+  'query',
+  'key',
+  'value',
+  // ModernBERT
+  'Wqkv',
+  'Wo',
+  'Wi',
   // Experts of Mixtral: gate, down, up
   'w1',
   'w2',

@@ -108,11 +108,13 @@ export function embeddingShapes({
   vocab_size: vocabulary,
   hidden_size: hidden,
 }: DecoderConfig): Readonly<Record<string, readonly number[]>> {
-  const { weight, width, projection, positions } = embedding;
+  const { weight, width, projection, positions, segments, norm } = embedding;
   return {
     [weight]: [vocabulary, width],
     ...(projection === undefined ? {} : { [projection]: [hidden, width] }),
     ...(positions === undefined ? {} : { [positions.weight]: [positions.rows, hidden] }),
+    ...(segments === undefined ? {} : { [segments.weight]: [segments.rows, hidden] }),
+    ...(norm === undefined ? {} : normShapes(norm)),
   };
 }
 
@@ -136,6 +138,7 @@ export function weightShapes(config: DecoderConfig): Map<string, readonly number
       shapes.set(blockPrefix(config, layer) + name, shape);
   }
   for (const [name, shape] of Object.entries(outputShapes(config))) shapes.set(name, shape);
-  if (!config.tie_word_embeddings) shapes.set(config.output.head, [config.vocab_size, config.output.width]);
+  const { head, width } = config.output;
+  if (!config.tie_word_embeddings && head !== undefined) shapes.set(head, [config.vocab_size, width]);
   return shapes;
 }

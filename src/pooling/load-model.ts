@@ -3,7 +3,7 @@ import { parsePrompt } from '../data/prompt-frame.js';
 import type { PromptConfig } from '../data/schema.js';
 import { checkTokenizerFits, createTokenizer } from '../data/tokenizer.js';
 import { loadDecoder, type Decoder } from '../models/decoder.js';
-import { positionLimit } from '../models/decoder-config.js';
+import { positionLimit, type DecoderConfig } from '../models/decoder-config.js';
 import { checkpointNames } from '../models/families/index.js';
 import { matrixLayout, mergeAdapter } from '../models/lora.js';
 import type { AttentionMode, WindowMode } from '../models/schema.js';
@@ -64,7 +64,7 @@ export async function loadEmbeddingModel(
     overrides,
   );
   chosenLayers(recipe.pooling, decoder.config.num_hidden_layers);
-  checkLastLayers(recipe.attention, decoder.config.num_hidden_layers);
+  checkAttention(recipe.attention, decoder.config);
   checkMaxTokens(recipe.maxTokens, decoder);
   return {
     decoder,
@@ -123,7 +123,7 @@ async function readDecoder(path: string): Promise<Decoder> {
 function bareRecipe(decoder: Decoder, prompt: PromptConfig | undefined): EmbeddingRecipe {
   const preset = prompt === undefined ? undefined : parsePrompt(prompt).preset;
   return {
-    attention: 'causal',
+    attention: decoder.config.encoder === true ? 'bidirectional' : 'causal',
     window: 'keep',
     pooling: { type: preset?.pooling ?? 'mean', layer: preset?.layer ?? -1 },
     maxTokens: Math.min(DEFAULT_MAX_TOKENS, decoder.config.max_position_embeddings),
@@ -186,8 +186,19 @@ function checkMaxTokens(maxTokens: number, { config }: Decoder): void {
   });
 }
 
-/** @throws UserError where fewer layers are there than are to be bidirectional. */
-export function checkLastLayers(attention: AttentionMode, layers: number): void {
+/** @throws UserError where fewer layers are there than are to be bidirectional, and for an encoder that is to be anything else. */
+export function checkAttention(
+  attention: AttentionMode,
+  config: Pick<DecoderConfig, 'model_type' | 'encoder' | 'num_hidden_layers'>,
+): void {
+  const layers = config.num_hidden_layers;
+  if (config.encoder === true && attention !== 'bidirectional')
+    throw userError({
+      what: `a ${config.model_type} model is an encoder, which always sees both sides`,
+      where: 'attention',
+      got: typeof attention === 'string' ? attention : JSON.stringify(attention),
+      expected: 'bidirectional',
+    });
   if (typeof attention === 'string' || attention.lastLayers <= layers) return;
   throw userError({
     what: 'more last layers than the decoder has',

@@ -1,13 +1,15 @@
 import { initialiseDecoder } from '../models/initialise.js';
 import { loadDecoder, type Decoder } from '../models/decoder.js';
+import type { DecoderConfig } from '../models/decoder-config.js';
 import { probeAttention, type ProbeResult } from '../models/probe.js';
 import type { AttentionMode } from '../models/schema.js';
 import { locateModel, openDecoder } from '../models/weights/index.js';
 import { chosenLayers } from '../pooling/layers.js';
-import { checkLastLayers } from '../pooling/load-model.js';
+import { checkAttention } from '../pooling/load-model.js';
 import { baseReference, saveTrained } from '../pooling/trained-folder.js';
 import type { BaseReference } from '../pooling/manifest.js';
 import { createPooling } from '../pooling/registry.js';
+import { userError } from '../shared/errors.js';
 import { stageFactory } from '../training/stage.js';
 import { exportEmbedder } from './export.js';
 import { runRecipe } from './run-recipe.js';
@@ -80,7 +82,8 @@ async function probeStages(
   const modes = new Map<string, AttentionMode>();
   for (const stage of Object.values(stages)) {
     const mode = stage.attention ?? attention;
-    checkLastLayers(mode, layers);
+    checkAttention(mode, decoder.config);
+    checkObjective(stage.objective, decoder.config);
     chosenLayers(stage.pooling ?? pooling, layers);
     createPooling(stage.pooling ?? pooling, decoder.config);
     modes.set(JSON.stringify(mode), mode);
@@ -89,6 +92,17 @@ async function probeStages(
   for (const mode of modes.values())
     probes.push(await probeAttention(decoder, mode, { threads: train.threads, window }));
   return probes;
+}
+
+/** @throws UserError where an encoder is to predict next tokens. */
+function checkObjective(objective: string, config: DecoderConfig): void {
+  if (config.encoder !== true || (objective !== 'mntp' && objective !== 'causalLm')) return;
+  throw userError({
+    what: `a ${config.model_type} model is an encoder without a head for next tokens`,
+    where: 'objective',
+    got: objective,
+    expected: 'simcse or contrastive',
+  });
 }
 
 function probeOf(probes: readonly ProbeResult[], attention: AttentionMode): { readonly probe?: ProbeResult } {

@@ -36,6 +36,17 @@ const groups: readonly {
   },
 ];
 
+/** An encoder is never causal. */
+const encoderGroups: typeof groups = [
+  {
+    recipe: { attention: 'bidirectional' },
+    ways: [
+      { name: 'untouched, mean', pooling: { type: 'mean', layer } },
+      { name: 'untouched, first', pooling: { type: 'first', layer } },
+    ],
+  },
+];
+
 /** Calls `use` with each untrained way to embed with a decoder, which is read once; ways of one pass share it. */
 export async function forEachUntouched(
   path: string,
@@ -43,20 +54,21 @@ export async function forEachUntouched(
   use: (model: UntouchedModel) => Promise<void>,
 ): Promise<void> {
   const bare = await loadEmbeddingModel(path);
-  for (const { recipe, ways } of groups) {
+  const encoder = bare.decoder.config.encoder === true;
+  for (const { recipe, ways } of encoder ? encoderGroups : groups) {
     const [first, ...further] = ways.map(({ pooling }) => pooling) as [PoolingConfig, ...PoolingConfig[]];
     const { window, maxTokens } = bare.recipe;
     const model: EmbeddingModel = { ...bare, recipe: { window, maxTokens, ...recipe, pooling: first } };
-    const encoder = createModelEncoder(model, {
+    const run = createModelEncoder(model, {
       furtherPoolings: further,
       ...(threads === undefined ? {} : { threads }),
     });
     try {
-      const encodeAll = remembering(encoder);
+      const encodeAll = remembering(run);
       for (const [index, { name }] of ways.entries())
         await use({ name, encode: async (texts) => (await encodeAll(texts))[index] as Embeddings });
     } finally {
-      await encoder.dispose();
+      await run.dispose();
     }
   }
 }

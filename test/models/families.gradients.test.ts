@@ -23,7 +23,7 @@ async function referenceOf(variant: string): Promise<Reference> {
   return tensors;
 }
 
-/** Gradients of sum(last hidden state * hiddenWeights) + sum(logits * logitWeights) by the runner's trainable weights. */
+/** Gradients of sum(last hidden state * hiddenWeights) + sum(logits * logitWeights), the latter not of encoders, by the runner's trainable weights. */
 async function gradientsOf(
   golden: FamilyGolden,
   reference: Reference,
@@ -60,9 +60,11 @@ async function gradientsOf(
     const places = tile.rows * tile.tokensPerRow;
     const placed = (name: string, width: number): Float32Array => {
       const data = new Float32Array(places * width);
+      const all = reference.get(name);
+      if (all === undefined) return data;
       for (const { index, row, start, length } of tile.texts) {
         const from = index * longest * width;
-        const values = reference.get(name)!.subarray(from, from + length * width);
+        const values = all.subarray(from, from + length * width);
         data.set(values, (row * tile.tokensPerRow + start) * width);
       }
       return data;
@@ -85,15 +87,18 @@ async function gradientsOf(
   return sink.gradients;
 }
 
-describe.each(['llama', 'gemma2', 'gpt2'])('gradients against PyTorch: %s', (variant) => {
+describe.each(['llama', 'gemma2', 'gpt2', 'bert'])('gradients against PyTorch: %s', (variant) => {
   it('by every weight', async () => {
     const golden = await familyGolden(variant);
     const reference = await referenceOf(variant);
     const trainable = golden.decoder.weights;
     const gradients = await gradientsOf(golden, reference, { trainable });
     expect(gradients.size).toBe(trainable.size);
-    for (const [name, gradient] of gradients)
-      expect(relativeDifference(gradient, reference.get(`weight.${name}`)!), name).toBeLessThan(1e-3);
+    for (const [name, gradient] of gradients) {
+      // A bias of all keys moves every score of a query alike: its gradient is 0 but for rounding.
+      if (name.endsWith('key.bias')) expect(Math.max(...gradient.map(Math.abs)), name).toBeLessThan(1e-4);
+      else expect(relativeDifference(gradient, reference.get(`weight.${name}`)!), name).toBeLessThan(1e-3);
+    }
   });
 
   it('by an adapter on every matrix of the blocks', async () => {

@@ -24,6 +24,8 @@ interface Description {
   readonly hiddenLayers: number;
   readonly lengths: readonly number[];
   readonly texts: readonly (readonly number[])[];
+  /** Texts with their ids, special tokens included: of encoders. */
+  readonly encoded?: readonly (readonly [string, readonly number[]])[];
   readonly modes: Readonly<
     Record<string, { readonly attention: AttentionMode; readonly window: WindowMode }>
   >;

@@ -16,7 +16,7 @@ const RECIPE = {
   attention: 'bidirectional' as const,
   window: 'keep' as const,
   pooling: pooling('mean'),
-  maxTokens: 32,
+  maxTokens: 30,
 };
 
 const mean = (values: readonly number[]): number =>
@@ -34,7 +34,7 @@ async function train(
   const stage = bareStage({
     maxSteps: 40,
     batchTexts: 6,
-    maxTokens: 32,
+    maxTokens: 30,
     learningRate: 1e-2,
     betas: [0.9, 0.999],
     ...options,
@@ -57,8 +57,11 @@ async function train(
 describe.each(variants)('%s from training to ONNX', (variant) => {
   it('MNTP and SimCSE lower their losses; saved, merged and exported it is the same model', async () => {
     const decoder = await familyDecoder(variantFolder(variant));
-    const mntp = await train(decoder, { objective: 'mntp' });
-    expect(mntp.last).toBeLessThan(mntp.first);
+    // An encoder predicts no next tokens.
+    if (decoder.config.encoder !== true) {
+      const mntp = await train(decoder, { objective: 'mntp' });
+      expect(mntp.last).toBeLessThan(mntp.first);
+    }
     const simcse = await train(decoder, { objective: 'simcse' });
     expect(simcse.last).toBeLessThan(simcse.first);
 

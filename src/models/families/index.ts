@@ -19,6 +19,8 @@ import { qwen2, qwen3 } from './qwen.js';
 import { qwen2Moe } from './qwen2-moe.js';
 import { qwen3Moe } from './qwen3-moe.js';
 import { smollm3 } from './smollm3.js';
+import { bert, roberta, xlmRoberta } from './bert.js';
+import { modernBert } from './modernbert.js';
 
 /** Every family that can be loaded. A new one is one file and one line here. */
 export const families: readonly Family[] = [
@@ -41,6 +43,10 @@ export const families: readonly Family[] = [
   qwen3Moe,
   olmoe,
   deepseek,
+  bert,
+  roberta,
+  xlmRoberta,
+  modernBert,
 ];
 
 /**

@@ -8,22 +8,26 @@ export interface CheckpointNames {
   readonly prefix: string;
   /** What a base model's names begin with. */
   readonly parts: readonly string[];
-  readonly head: string;
+  /** Undefined in an encoder's. */
+  readonly head?: string;
   /** Whether head and embedding are one. */
   readonly tied: boolean;
   /** Where it is a mixture of experts. */
   readonly experts?: ExpertNames;
+  /** The name that is meant by one of other times, or of a model around this one; undefined for what is left out, such as poolers. */
+  readonly own?: (stored: string) => string | undefined;
 }
 
 /** Non-trained buffers that old checkpoints carry along. */
 const buffers = /\.(rotary_emb\.inv_freq|masked_bias|(attn|attention)\.bias)$/;
 
-/** The causal language model's name of a weight. Undefined for a buffer that is no weight. */
+/** The causal language model's name of a weight, in an encoder the base model's. Undefined for a buffer that is no weight. */
 export function canonicalName(
-  name: string,
-  { prefix, parts }: Pick<CheckpointNames, 'prefix' | 'parts'>,
+  stored: string,
+  { prefix, parts, own = (stored) => stored }: Pick<CheckpointNames, 'prefix' | 'parts' | 'own'>,
 ): string | undefined {
-  if (buffers.test(name)) return undefined;
+  const name = buffers.test(stored) ? undefined : own(stored);
+  if (name === undefined) return undefined;
   return parts.includes(name.slice(0, name.indexOf('.'))) ? prefix + name : name;
 }
 

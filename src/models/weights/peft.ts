@@ -67,7 +67,7 @@ export async function writeAdapter(folder: string, adapter: Adapter): Promise<vo
 
 /** Which decoder an adapter is to fit. */
 export interface AdapterBase {
-  readonly names: Pick<CheckpointNames, 'prefix' | 'parts'>;
+  readonly names: Pick<CheckpointNames, 'prefix' | 'parts' | 'own'>;
   readonly layout: MatrixLayout;
 }
 

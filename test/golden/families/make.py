@@ -263,5 +263,6 @@ def make(name):
     (folder / "golden.json").write_text(json.dumps(golden) + "\n")
 
 
-for variant in sys.argv[1:] or VARIANTS:
-    make(variant)
+if __name__ == "__main__":
+    for variant in sys.argv[1:] or VARIANTS:
+        make(variant)
