@@ -1,6 +1,6 @@
 import { promptParts, type EmbeddingModel, type EmbeddingRecipe } from '../../src/pooling/embedding-model.js';
 import { chosenLayers } from '../../src/pooling/layers.js';
-import { checkLastLayers } from '../../src/pooling/load-model.js';
+import { checkAttention } from '../../src/pooling/load-model.js';
 import { methods, withMethod } from '../../src/pooling/methods.js';
 import { appendsEos, createPooling, savedShapes } from '../../src/pooling/registry.js';
 import type { PoolingConfig } from '../../src/pooling/schema.js';
@@ -80,7 +80,7 @@ function misfit(
 ): string | undefined {
   try {
     chosenLayers(pooling, config.num_hidden_layers);
-    checkLastLayers(attention, config.num_hidden_layers);
+    checkAttention(attention, config);
     createPooling(pooling, config);
     return savedShapes(pooling, config).size === 0 ? undefined : 'it has to be trained or calibrated';
   } catch (error) {
