@@ -37,6 +37,11 @@ const options = {
     describe:
       'which hidden state is pooled; -1: the last, 0: the input embeddings; --layer=1,-1: their average',
   },
+  alpha: {
+    type: 'number',
+    requiresArg: true,
+    describe: "weight of the routing's cosine beside the hidden state's (--method moee-sum)",
+  },
   prompt: {
     type: 'string',
     requiresArg: true,
@@ -63,6 +68,13 @@ export function modelOptions(argv: ModelArguments): ModelOptions {
   const layer = parseLayer(argv.layer);
   const maxTokens = whole(argv['max-tokens'], '--max-tokens', 2);
   const threads = whole(argv.threads, '--threads', 1);
+  if (argv.alpha !== undefined && !(Number.isFinite(argv.alpha) && argv.alpha > 0))
+    throw userError({
+      what: 'not a weight',
+      where: '--alpha',
+      got: String(argv.alpha),
+      expected: 'a number above 0',
+    });
   return {
     model: argv.model,
     ...(argv.method === undefined ? {} : { method: argv.method }),
@@ -70,6 +82,7 @@ export function modelOptions(argv: ModelArguments): ModelOptions {
     ...(argv.window === undefined ? {} : { window: argv.window }),
     ...(argv.pooling === undefined ? {} : { pooling: argv.pooling }),
     ...(layer === undefined ? {} : { layer }),
+    ...(argv.alpha === undefined ? {} : { alpha: argv.alpha }),
     ...(argv.prompt === undefined ? {} : { prompt: argv.prompt }),
     ...(argv.task === undefined ? {} : { task: argv.task }),
     ...(maxTokens === undefined ? {} : { maxTokens }),

@@ -3,7 +3,7 @@ import { promptParts, type EmbeddingModel, type EmbeddingRecipe } from '../pooli
 import type { EmbedderFile } from '../pooling/manifest.js';
 import { layerWords } from '../pooling/layers.js';
 import { changesVectors } from '../pooling/registry.js';
-import type { HeadConfig } from '../pooling/schema.js';
+import type { HeadConfig, RoutingConfig } from '../pooling/schema.js';
 import type { StockModules } from './sentence-transformers.js';
 
 export interface CardOptions {
@@ -74,6 +74,12 @@ function recipeTable(recipe: EmbeddingRecipe): string {
         : `bidirectional in the last ${attention.lastLayers} layers, causal below`,
     ],
     ['pooling', `${pooling.type} of ${layerWords(pooling)}`],
+    ...('routing' in pooling && pooling.routing !== undefined
+      ? [['routing of its experts', routingWords(pooling.routing)]]
+      : []),
+    ...(pooling.standardise === true
+      ? [['standardised', 'each number, by mean and deviation saved with the model']]
+      : []),
     ...(pooling.head === undefined ? [] : [['head', headWords(pooling.head)]]),
     ['pooled tokens', pools[pool]],
     ['prompt', frame === undefined ? 'none' : code(frame.template)],
@@ -84,6 +90,17 @@ function recipeTable(recipe: EmbeddingRecipe): string {
     ['longest text', `${maxTokens} tokens, prompt included; longer texts are cut, the prompt is not`],
   ];
   return table(['', ''], rows);
+}
+
+function routingWords({ combine, alpha, weights, layers }: RoutingConfig): string {
+  const how = {
+    hs: 'left out: the hidden state alone',
+    rw: 'in the place of the hidden state',
+    concat: 'joined to the hidden state',
+    sum: `joined to the hidden state, each of length 1, the routing times the root of ${alpha}`,
+  }[combine];
+  const of = layers === 'all' ? 'all their layers' : `their layers ${layers.join(', ')}`;
+  return `${weights} of ${of}, pooled as the hidden state is; ${how}`;
 }
 
 function headWords(head: HeadConfig): string {

@@ -3,15 +3,17 @@ import { subgraph, type Graph } from '../compiler/graph.js';
 import { dynamicAxes, trace, type InputSpec, type Tensors } from '../compiler/trace.js';
 import { attentionMask } from '../models/attention.js';
 import { block } from '../models/block.js';
-import { blockPrefix, structureOf } from '../models/decoder-config.js';
+import { blockPrefix, structureOf, type DecoderConfig } from '../models/decoder-config.js';
 import { embed } from '../models/embedding.js';
 import { maskKind, maskName } from '../models/layer-masks.js';
 import type { Params } from '../models/layers.js';
+import type { RouterOutput } from '../models/router.js';
 import { rotation } from '../models/rope.js';
 import { blockWeightShapes, embeddingShapes, outputShapes } from '../models/weight-shapes.js';
 import type { EmbeddingModel } from '../pooling/embedding-model.js';
-import { chosenLayers, mixStates, normedStates, type ChosenLayers } from '../pooling/layers.js';
+import { chosenLayers, joinedLayers, mixStates, normedStates, type ChosenLayers } from '../pooling/layers.js';
 import type { PooledTokens } from '../pooling/manifest.js';
+import type { PoolingConfig } from '../pooling/schema.js';
 import { createPooling, normalise, poolPadded, savedShapes } from '../pooling/registry.js';
 import { assertNever, internalError } from '../shared/errors.js';
 import { foldTransposes } from './fold-transposes.js';
@@ -38,7 +40,7 @@ export interface EmbedderGraph {
  */
 export function embedderGraph(model: EmbeddingModel, pooled: PooledTokens): EmbedderGraph {
   const { decoder, recipe } = model;
-  const weights = usedWeights(model, chosenLayers(recipe.pooling, decoder.config.num_hidden_layers));
+  const weights = usedWeights(model, usedLayers(recipe.pooling, decoder.config));
   const axes = dynamicAxes(
     [
       { name: 'batch', input: 'input_ids', axis: 0 },
@@ -60,10 +62,16 @@ export function embedderGraph(model: EmbeddingModel, pooled: PooledTokens): Embe
   return { ...folded, dimensionNames: new Map(axes.map(({ prime, name }) => [prime, name])) };
 }
 
-/** The weights that the pooled layer depends on, and the pooling's own. */
+/** Blocks that the embedding depends on, and whether what comes out of them is normed. */
+function usedLayers(pooling: PoolingConfig, config: DecoderConfig): Pick<ChosenLayers, 'blocks' | 'normed'> {
+  const routed = createPooling(pooling, config).routing?.layers ?? [];
+  return joinedLayers([chosenLayers(pooling, config.num_hidden_layers)], Math.max(-1, ...routed) + 1);
+}
+
+/** The weights that the embedding depends on, and the pooling's own. */
 function usedWeights(
   model: EmbeddingModel,
-  { blocks, normed }: ChosenLayers,
+  { blocks, normed }: Pick<ChosenLayers, 'blocks' | 'normed'>,
 ): Map<string, { readonly shape: readonly number[]; readonly data: Float32Array }> {
   const { decoder, recipe, poolingParameters } = model;
   const { config } = decoder;
@@ -97,26 +105,35 @@ function embedderFunction(model: EmbeddingModel, pooled: PooledTokens, tensors: 
   const rotations = Object.fromEntries(
     Object.entries(config.ropes).map(([name, rope]) => [name, rotation(positions, mask, rope)]),
   );
+  const pooling = createPooling(recipe.pooling, config);
   const masks: Record<string, Tensor> = {};
+  const routers = new Map<number, Tensor>();
   let x = embed(tensors, ids, positions, config);
   const states = [x];
-  for (let layer = 0; layer < chosen.blocks; layer++) {
+  for (let layer = 0; layer < usedLayers(recipe.pooling, config).blocks; layer++) {
     const kind = maskKind(config, recipe, layer);
     const additive = (masks[maskName(kind)] ??= attentionMask(mask, positions, {
       causal: kind.mode === 'causal',
       window: kind.window,
     }));
     const turned = rotations[config.layers[layer]?.rope ?? ''];
-    const input = { x, mask: additive, rotation: turned, dropout: undefined, adapterScale: 0 };
+    const onRouter = ({ logits }: RouterOutput): void => void routers.set(layer, logits);
+    const input = { x, mask: additive, rotation: turned, dropout: undefined, adapterScale: 0, onRouter };
     x = block(layerParams(tensors, blockPrefix(config, layer)), input, structureOf(config, layer));
     states.push(x);
   }
-  const pooling = createPooling(recipe.pooling, config);
   const read = normedStates((depth) => states[depth] as Tensor, chosen, { params: tensors, config });
   const everyToken = (): Tensor =>
     masks['mask:bidirectional'] ?? attentionMask(mask, positions, { causal: false });
   const hidden = pooling.read?.(read, tensors, everyToken) ?? mixStates(read, undefined);
-  const embedding = poolPadded(pooling, tensors, { hidden, mask: pooledMask(pooled, mask, poolMask) });
+  const { routing } = pooling;
+  const embedding = poolPadded(pooling, tensors, {
+    hidden,
+    mask: pooledMask(pooled, mask, poolMask),
+    ...(routing === undefined
+      ? {}
+      : { routers: routing.layers.map((layer) => routers.get(layer) as Tensor) }),
+  });
   return { last_hidden_state: hidden, sentence_embedding: normalise(embedding) };
 }
 

@@ -95,7 +95,7 @@ const SHORTEST_PREFIX = 8;
  * merge with the frame's last ones begins otherwise: who uses the prefix has to look.)
  */
 export function constantPrefix(recipe: EmbeddingRecipe, tokenizer: TextTokenizer): Int32Array | undefined {
-  if (recipe.prompt === undefined || recipe.attention !== 'causal') return undefined;
+  if (promptParts(recipe).frame === undefined || recipe.attention !== 'causal') return undefined;
   const prepare = recipePreparer(recipe, tokenizer);
   const [first, ...others] = ['a', 'T', '7', 'z'].map((text) => prepare(text));
   if (first === undefined) return undefined;

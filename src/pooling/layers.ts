@@ -58,10 +58,13 @@ export function mixedLayers(pooling: PoolingConfig, layers: number): number {
   return typeof layer === 'object' && 'learned' in layer ? layerList(pooling, layers).length : 0;
 }
 
-/** What one pass through the blocks has to give so that several poolings can read it. */
-export function joinedLayers(all: readonly ChosenLayers[]): Pick<ChosenLayers, 'blocks' | 'also' | 'normed'> {
+/** What one pass through the blocks has to give so that several poolings can read it, through at least `least` of them. */
+export function joinedLayers(
+  all: readonly ChosenLayers[],
+  least = 0,
+): Pick<ChosenLayers, 'blocks' | 'also' | 'normed'> {
   const depths = new Set(all.flatMap((chosen) => chosen.depths));
-  const blocks = Math.max(...depths);
+  const blocks = Math.max(least, ...depths);
   const also = [...depths].filter((depth) => depth < blocks).sort((a, b) => a - b);
   return { blocks, also, normed: all.some(({ normed }) => normed) };
 }

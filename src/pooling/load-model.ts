@@ -23,7 +23,7 @@ import { chosenLayers } from './layers.js';
 import { readManifest, type Manifest } from './manifest.js';
 import { findMethod, withMethod } from './methods.js';
 import { savedShapes } from './registry.js';
-import { poolingSchema, type LayerChoice, type PoolingConfig } from './schema.js';
+import { poolingSchema, type LayerChoice, type PoolingConfig, type RoutingConfig } from './schema.js';
 import { weightBytes } from './trained-folder.js';
 
 /** Parts of a recipe that the user wants otherwise than the model's own. */
@@ -34,6 +34,8 @@ export interface RecipeOverrides {
   readonly window?: WindowMode;
   readonly pooling?: PoolingConfig['type'];
   readonly layer?: LayerChoice;
+  /** Weight of the routing's cosine beside that of the hidden state (MoEE's sum). */
+  readonly alpha?: number;
   readonly prompt?: PromptConfig;
   /** The instruction in the place of the prompt's `{task}`. */
   readonly task?: string;
@@ -133,7 +135,14 @@ function bareRecipe(decoder: Decoder, prompt: PromptConfig | undefined): Embeddi
 function overridden(own: EmbeddingRecipe, overrides: RecipeOverrides): EmbeddingRecipe {
   const { pooling: type = own.pooling.type, layer = own.pooling.layer } = overrides;
   const { attention = own.attention, window = own.window, maxTokens = own.maxTokens } = overrides;
-  const pooling = poolingWith(type === own.pooling.type ? own.pooling : { type }, layer);
+  const routing = routingWith(own.pooling, overrides.alpha);
+  const pooling = poolingWith(
+    {
+      ...(type === own.pooling.type ? own.pooling : { type }),
+      ...(routing === undefined ? {} : { routing }),
+    },
+    layer,
+  );
   const prompt = promptOf(withPrompt(own, overrides.prompt).prompt, { task: overrides.task });
   const { prompts } = own;
   return {
@@ -144,6 +153,19 @@ function overridden(own: EmbeddingRecipe, overrides: RecipeOverrides): Embedding
     ...(prompts === undefined ? {} : { prompts }),
     maxTokens,
   };
+}
+
+/** The routing of a pooling, which stays where another kind of pooling is asked for. @throws UserError where it has no use for alpha */
+function routingWith(pooling: PoolingConfig, alpha: number | undefined): RoutingConfig | undefined {
+  const routing = 'routing' in pooling ? pooling.routing : undefined;
+  if (alpha === undefined) return routing;
+  if (routing?.combine === 'sum') return { ...routing, alpha };
+  throw userError({
+    what: 'alpha weighs a routing that is added to a hidden state, and here is none',
+    where: 'alpha',
+    got: String(alpha),
+    hint: '--method moee-sum',
+  });
 }
 
 /** @throws UserError where the pooling has no use for the layers. */

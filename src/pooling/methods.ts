@@ -5,7 +5,7 @@ import { promptSchema } from '../data/schema.js';
 import { attentionSchema, windowSchema, type AttentionMode } from '../models/schema.js';
 import { nearest, userError } from '../shared/errors.js';
 import type { EmbeddingRecipe } from './embedding-model.js';
-import { poolingSchema, type PoolingConfig } from './schema.js';
+import { poolingSchema, type PoolingConfig, type RoutingConfig } from './schema.js';
 
 /** A whole way to embed with any decoder, as a file of the user says it. What is left out is the model's own. */
 const methodSchema = z.strictObject({
@@ -61,10 +61,33 @@ const plain: Readonly<Record<string, Method>> = {
   },
 };
 
+const moee = 'MoEE, Li and Zhou 2024, arXiv:2410.10814';
+
+/** Of mixtures of experts: what the routers say of the last token, beside its hidden state. */
+const mixtures: Readonly<Record<string, Method>> = {
+  'moee-hs': mixture('hs', 'hidden state alone'),
+  'moee-rw': mixture('rw', 'what the routers say of the last token, all layers joined, alone'),
+  'moee-concat': mixture('concat', 'hidden state and routing joined'),
+  'moee-sum': mixture(
+    'sum',
+    'cosines of hidden states and of routings added (--alpha: the weight of the latter)',
+  ),
+};
+
+function mixture(combine: RoutingConfig['combine'], description: string): Method {
+  const pooling = {
+    type: 'last',
+    layer: -1,
+    routing: { combine, alpha: 1, weights: 'softmax', layers: 'all' },
+  } as const;
+  return { description: `mixtures of experts: ${description}`, source: moee, pooling, prompt: 'prompt-eol' };
+}
+
 /** Every named way to embed without training, by name. A prompt preset is one. */
 export const methods: ReadonlyMap<string, Method> = new Map([
   ...Object.entries(plain),
   ...Object.keys(promptPresets).map((name) => [name, methodOf(name as PromptPresetName)] as const),
+  ...Object.entries(mixtures),
 ]);
 
 function methodOf(name: PromptPresetName): Method {

@@ -11,7 +11,7 @@ import type { Runner } from '../models/runner.js';
 import { outputShapes } from '../models/weight-shapes.js';
 import { constantPrefix, recipePreparer, type EmbeddingModel } from './embedding-model.js';
 import { chosenLayers, joinedLayers } from './layers.js';
-import { hiddenInputs, poolingFunction, scatterTexts, textInputs } from './pooled-texts.js';
+import { hiddenInputs, poolingFunction, routerInputs, scatterTexts, textInputs } from './pooled-texts.js';
 import { createPooling, savedShapes } from './registry.js';
 import type { PoolingConfig } from './schema.js';
 
@@ -44,6 +44,8 @@ export class PackedEncoder {
   /** Numbers of an embedding of each pooling. */
   private readonly widths: readonly number[];
   private readonly chosen: ReturnType<typeof joinedLayers>;
+  /** Layers whose routers are read. */
+  private readonly routed: ReadonlySet<number>;
 
   constructor(private readonly options: PackedEncoderOptions) {
     const { decoder, recipe } = options.model;
@@ -52,7 +54,12 @@ export class PackedEncoder {
       ...createPooling(pooling, config),
       chosen: chosenLayers(pooling, config.num_hidden_layers),
     }));
-    this.chosen = joinedLayers(poolings.map(({ chosen }) => chosen));
+    this.routed = new Set(poolings.flatMap(({ routing }) => routing?.layers ?? []));
+    this.chosen = joinedLayers(
+      poolings.map(({ chosen }) => chosen),
+      // The deepest router that is read lies in a block that has to be gone through.
+      Math.max(-1, ...this.routed) + 1,
+    );
     const functions = poolings.map((pooling) => poolingFunction(pooling, { config, chosen: pooling.chosen }));
     this.widths = poolings.map(({ dimensions }) => dimensions ?? config.hidden_size);
     const all = (inputs: Tensors): Tensors =>
@@ -85,6 +92,7 @@ export class PackedEncoder {
         keep: false,
         layers: blocks,
         also,
+        ...(this.routed.size === 0 ? {} : { routers: true }),
         ...(prefix === undefined ? {} : { prefix }),
       });
       for (const state of pass.tiles) {
@@ -92,6 +100,7 @@ export class PackedEncoder {
         const output = normed ? Object.keys(outputShapes(model.decoder.config)) : [];
         const embeddings = await this.pooled.run({
           ...hiddenInputs(this.chosen, state),
+          ...routerInputs(this.routed, state.routers ?? []),
           ...textInputs(tile),
           ...Object.fromEntries(output.map((name) => [name, runner.weight(name)])),
           ...poolingTensors,

@@ -2,6 +2,7 @@ import type { Tensor } from '@tensorflow/tfjs';
 import { floats, floatTensor, type HostTensor } from '../compiler/program.js';
 import type { Tensors } from '../compiler/trace.js';
 import type { DecoderConfig } from '../models/decoder-config.js';
+import type { LayerRouter } from '../models/runner.js';
 import type { Tile } from '../models/tiles.js';
 import { attentionMask } from '../models/attention.js';
 import { mixStates, normedStates, type ChosenLayers } from './layers.js';
@@ -37,6 +38,19 @@ export function hiddenNames({ blocks, also }: Pick<ChosenLayers, 'blocks' | 'als
   return [blocks, ...also].map(hiddenAt);
 }
 
+/** Name of what a layer's router says among the inputs of `poolingFunction`. */
+const routerOf = (layer: number): string => `router:${layer}`;
+
+/** Router logits of a tile by name, of the layers that are asked for. */
+export function routerInputs(
+  layers: ReadonlySet<number>,
+  routers: readonly LayerRouter[],
+): Record<string, HostTensor> {
+  return Object.fromEntries(
+    routers.filter(({ layer }) => layers.has(layer)).map(({ layer, logits }) => [routerOf(layer), logits]),
+  );
+}
+
 /** A tile's hidden states by name. */
 export function hiddenInputs(
   chosen: Pick<ChosenLayers, 'blocks' | 'also'>,
@@ -63,6 +77,9 @@ export function poolingFunction(
     return poolPacked(pooling, inputs, {
       hidden: read.reshape([rows * tokens, width]),
       membership: inputs['membership'] as Tensor,
+      ...(pooling.routing === undefined
+        ? {}
+        : { routers: pooling.routing.layers.map((layer) => inputs[routerOf(layer)] as Tensor) }),
     });
   };
 }

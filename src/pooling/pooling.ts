@@ -22,6 +22,8 @@ export interface Pooling {
   project?(pooled: Tensor, params: Params, routes?: Tensor): Tensor;
   /** E, where it is not D. */
   readonly dimensions?: number;
+  /** Whose routers' logits are pooled beside the hidden states: layers of the decoder, in this order (MoEE). */
+  readonly routing?: { readonly layers: readonly number[]; readonly weights: 'softmax' | 'logits' };
   /** Whether `read` looks at all tokens of a text: then none can be left out of a pass. */
   readonly readsAllTokens?: boolean;
   /** Shapes of the trained parameters by name. */

@@ -1,7 +1,7 @@
 import { matMul, type Tensor } from '@tensorflow/tfjs';
 import { param, type Params } from '../models/layers.js';
 import type { DecoderConfig } from '../models/decoder-config.js';
-import { assertNever, userError } from '../shared/errors.js';
+import { assertNever, internalError, userError } from '../shared/errors.js';
 import { eosPooling } from './eos.js';
 import { firstPooling } from './first.js';
 import { withHead } from './head.js';
@@ -11,17 +11,14 @@ import { chosenLayers, LAYER_MIX, mixedLayers, mixStates } from './layers.js';
 import { lmortPooling } from './lmort.js';
 import { meanPooling } from './mean.js';
 import type { Pooling } from './pooling.js';
-import { poolRouters, routedLayers, withRouting } from './routing.js';
-import type { HeadConfig, PoolingConfig, RoutingConfig } from './schema.js';
+import { poolRouters, routedLayers, withRouting, type ExpertPlaces } from './routing.js';
+import type { HeadConfig, PoolingConfig } from './schema.js';
 import { selfAttentionPooling } from './self-attention.js';
 import { weightedMeanPooling } from './weighted-mean.js';
 
 /** What a pooling's parameters depend on. */
-export type PoolingSize = Pick<DecoderConfig, 'hidden_size' | 'num_hidden_layers'> & {
-  readonly output?: Pick<DecoderConfig['output'], 'width'>;
-  /** Experts of each mixture-of-experts layer, in order; absent: there are none. */
-  readonly experts?: readonly number[];
-};
+export type PoolingSize = Pick<DecoderConfig, 'hidden_size' | 'num_hidden_layers'> &
+  ExpertPlaces & { readonly output?: Pick<DecoderConfig['output'], 'width'> };
 
 /**
  * Everything behind the blocks: the mix of layers, the pooling, the head.
@@ -41,11 +38,7 @@ function poolingOf(config: PoolingConfig, size: PoolingSize): Pooling {
   const routing = 'routing' in config ? config.routing : undefined;
   const standardise = config.standardise === true;
   if (routing === undefined && !standardise) return headed(mixed, config.head, size.hidden_size);
-  const experts = size.experts ?? [];
-  const routed =
-    routing === undefined
-      ? 0
-      : routedLayers(routing, experts).reduce((sum, layer) => sum + (experts[layer] ?? 0), 0);
+  const routed = routing === undefined ? [] : routedLayers(routing, size);
   const joined = withRouting(mixed, { routing, standardise, hiddenSize: size.hidden_size, routed });
   return headed(joined, config.head, joined.dimensions ?? size.hidden_size);
 }
@@ -126,14 +119,9 @@ function withLayerMix(pooling: Pooling, count: number): Pooling {
   };
 }
 
-/** Router logits of the layers that a routing reads, [..., X_l] each. */
-export interface Routes {
-  readonly routing: RoutingConfig;
-  readonly logits: readonly Tensor[];
-}
-
 /**
- * Packed rows to embeddings: hidden [L, D] of L = R * T places and membership [N, L] to [N, E], as one matrix product. `routes` are [L, X_l].
+ * Packed rows to embeddings: hidden [L, D] of L = R * T places and membership [N, L] to [N, E], as one matrix product. `routers` are the
+ * logits of the layers that the pooling reads, [L, X_l] each.
  */
 export function poolPacked(
   pooling: Pooling,
@@ -141,27 +129,46 @@ export function poolPacked(
   {
     hidden,
     membership,
-    routes,
-  }: { readonly hidden: Tensor; readonly membership: Tensor; readonly routes?: Routes },
+    routers,
+  }: { readonly hidden: Tensor; readonly membership: Tensor; readonly routers?: readonly Tensor[] },
 ): Tensor {
   const states = pooling.transform?.(hidden, params) ?? hidden;
   const weights = pooling.weights(membership);
   const pooled = matMul(weights, states);
-  const routed = routes === undefined ? undefined : poolRouters(weights, routes.logits, routes.routing);
+  const routed = pooledRouters(pooling, routers, (values) => matMul(weights, values));
   return pooling.project?.(pooled, params, routed) ?? pooled;
 }
 
-/** A padded batch to embeddings: hidden [N, T, D] and pool mask [N, T] (0 or 1, float32) to [N, E]. */
+function pooledRouters(
+  { routing }: Pooling,
+  routers: readonly Tensor[] | undefined,
+  pool: (values: Tensor) => Tensor,
+): Tensor | undefined {
+  if (routing === undefined) return undefined;
+  if (routers?.length !== routing.layers.length) throw internalError('a routing without its routers');
+  return poolRouters(routers, routing.weights, pool);
+}
+
+/** A padded batch to embeddings: hidden [N, T, D] and pool mask [N, T] (0 or 1, float32) to [N, E]. `routers` are [N * T, X_l]. */
 export function poolPadded(
   pooling: Pooling,
   params: Params,
-  { hidden, mask }: { readonly hidden: Tensor; readonly mask: Tensor },
+  {
+    hidden,
+    mask,
+    routers,
+  }: { readonly hidden: Tensor; readonly mask: Tensor; readonly routers?: readonly Tensor[] },
 ): Tensor {
   const [texts, tokens, width] = hidden.shape as [number, number, number];
   const flat = pooling.transform?.(hidden.reshape([texts * tokens, width]), params);
   const states = flat?.reshape([texts, tokens, width]) ?? hidden;
-  const pooled = matMul(pooling.weights(mask).reshape([texts, 1, tokens]), states).reshape([texts, width]);
-  return pooling.project?.(pooled, params) ?? pooled;
+  const weights = pooling.weights(mask).reshape([texts, 1, tokens]);
+  const pooled = matMul(weights, states).reshape([texts, width]);
+  const routed = pooledRouters(pooling, routers, (values) => {
+    const experts = values.shape[1] as number;
+    return matMul(weights, values.reshape([texts, tokens, experts])).reshape([texts, experts]);
+  });
+  return pooling.project?.(pooled, params, routed) ?? pooled;
 }
 
 /** e / |e|, with a floor under the norm that a real text never meets. */

@@ -1,4 +1,4 @@
-import { concat, matMul, softmax, type Tensor } from '@tensorflow/tfjs';
+import { concat, softmax, type Tensor } from '@tensorflow/tfjs';
 import { param } from '../models/layers.js';
 import { assertNever, userError } from '../shared/errors.js';
 import type { Pooling } from './pooling.js';
@@ -11,12 +11,36 @@ export const STATISTICS_DEVIATION = 'standardise.deviation';
 /** Keeps a number that never varies from being divided by nothing. */
 const DEVIATION_FLOOR = 1e-8;
 
-/** Index among the mixture-of-experts layers of those whose routers are read. @throws UserError where there are none */
-export function routedLayers({ layers }: RoutingConfig, experts: readonly number[]): readonly number[] {
-  const all = experts.map((_, index) => index);
-  const chosen = layers === 'all' ? all : layers.map((layer) => (layer < 0 ? experts.length + layer : layer));
-  const missing = chosen.find((layer) => experts[layer] === undefined);
-  if (missing === undefined && chosen.length > 0) return chosen;
+/** A layer of a decoder that is a mixture of experts. */
+export interface ExpertLayer {
+  readonly layer: number;
+  readonly experts: number;
+}
+
+/** Where the experts of a decoder are. */
+export interface ExpertPlaces {
+  readonly layers?: readonly { readonly structure: number }[];
+  readonly structures?: readonly {
+    readonly feedForward: { readonly kind: string; readonly count?: number };
+  }[];
+}
+
+function expertLayers({ layers = [], structures = [] }: ExpertPlaces): ExpertLayer[] {
+  return layers.flatMap(({ structure }, layer) => {
+    const part = structures[structure]?.feedForward;
+    return part?.kind === 'experts' ? [{ layer, experts: part.count ?? 0 }] : [];
+  });
+}
+
+/** The layers whose routers are read, in the order of the choice. @throws UserError where there are none */
+export function routedLayers({ layers }: RoutingConfig, size: ExpertPlaces): readonly ExpertLayer[] {
+  const experts = expertLayers(size);
+  const asked =
+    layers === 'all'
+      ? experts.map((_, index) => index)
+      : layers.map((layer) => (layer < 0 ? experts.length + layer : layer));
+  const missing = asked.find((layer) => experts[layer] === undefined);
+  if (missing === undefined && asked.length > 0) return asked.flatMap((index) => experts[index] ?? []);
   throw userError({
     what:
       experts.length === 0 ? 'this decoder has no experts to route to' : 'no such mixture-of-experts layer',
@@ -27,24 +51,24 @@ export function routedLayers({ layers }: RoutingConfig, experts: readonly number
 }
 
 /**
- * Routers' outputs to one row for each text: weights [N, L] of the pooling and router logits [L, X_l] of each layer to [N, sum of X_l].
- * With the weights of `last` pooling that is the last token's routing (MoEE: Li and Zhou 2024, arXiv:2410.10814, section 3).
+ * Routers' outputs to one row for each text, [N, sum of X_l]: `pool` takes a layer's values [tokens, X_l] to [N, X_l] with the weights of the
+ * pooling. With those of `last` that is the last token's routing (MoEE: Li and Zhou 2024, arXiv:2410.10814, section 3).
  */
 export function poolRouters(
-  weights: Tensor,
   logits: readonly Tensor[],
-  { weights: kind }: RoutingConfig,
+  kind: RoutingConfig['weights'],
+  pool: (values: Tensor) => Tensor,
 ): Tensor {
-  const pooled = logits.map((layer) =>
-    matMul(weights, kind === 'softmax' ? softmax<Tensor>(layer, -1) : layer),
+  return concat(
+    logits.map((layer) => pool(kind === 'softmax' ? softmax<Tensor>(layer, -1) : layer)),
+    -1,
   );
-  return concat(pooled, -1);
 }
 
 /**
  * Puts experts' routing beside the pooled hidden state. `hs` is that state, `rw` the pooled routing, both standardised where `standardise`:
  * concat: [hs; rw]; sum: [hs / |hs|; sqrt(alpha) rw / |rw|], whose inner products are cos(hs) + alpha cos(rw).
- * @param routed numbers of the routing
+ * @param options.routed the layers whose routers are read
  */
 export function withRouting(
   pooling: Pooling,
@@ -52,11 +76,14 @@ export function withRouting(
     readonly routing: RoutingConfig | undefined;
     readonly standardise: boolean;
     readonly hiddenSize: number;
-    readonly routed: number;
+    readonly routed: readonly ExpertLayer[];
   },
 ): Pooling {
-  const { routing, standardise, hiddenSize, routed } = options;
+  const { routing, standardise, hiddenSize } = options;
   const kind = routing?.combine ?? 'hs';
+  const routed = options.routed.reduce((sum, { experts }) => sum + experts, 0);
+  // The hidden state alone is standardised with the routing beside it, so that the same statistics serve all four.
+  const reads = routing !== undefined && (kind !== 'hs' || standardise);
   const width = hiddenSize + routed;
   const shapes: [string, readonly number[]][] = standardise
     ? [
@@ -91,6 +118,9 @@ export function withRouting(
       }
     },
     statisticShapes: new Map(shapes),
+    ...(reads
+      ? { routing: { layers: options.routed.map(({ layer }) => layer), weights: routing.weights } }
+      : {}),
   };
 }
 

@@ -29,6 +29,8 @@ export interface ModelOptions {
   readonly window?: WindowMode;
   readonly pooling?: PoolingConfig['type'];
   readonly layer?: LayerChoice;
+  /** Weight of the routing's cosine (MoEE's sum). */
+  readonly alpha?: number;
   /** A preset's name or a frame with `{text}` in it. */
   readonly prompt?: string;
   /** The instruction in the place of the prompt's `{task}`. */
@@ -203,6 +205,7 @@ export function recipeOverrides({
   window,
   pooling,
   layer,
+  alpha,
   prompt,
   task,
   maxTokens,
@@ -213,6 +216,7 @@ export function recipeOverrides({
     ...(window === undefined ? {} : { window }),
     ...(pooling === undefined ? {} : { pooling }),
     ...(layer === undefined ? {} : { layer }),
+    ...(alpha === undefined ? {} : { alpha }),
     ...(prompt === undefined ? {} : { prompt }),
     ...(task === undefined ? {} : { task }),
     ...(maxTokens === undefined ? {} : { maxTokens }),

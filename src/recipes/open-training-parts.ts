@@ -85,7 +85,12 @@ async function probeStages(
     checkAttention(mode, decoder.config);
     checkObjective(stage.objective, decoder.config);
     chosenLayers(stage.pooling ?? pooling, layers);
-    createPooling(stage.pooling ?? pooling, decoder.config);
+    if (createPooling(stage.pooling ?? pooling, decoder.config).routing !== undefined)
+      throw userError({
+        what: 'the routing of experts is read, not trained: no gradient goes through it',
+        where: 'pooling.routing',
+        hint: 'train without it, then lmvec calibrate or evaluate --method moee-sum',
+      });
     modes.set(JSON.stringify(mode), mode);
   }
   const probes: ProbeResult[] = [];

@@ -14,21 +14,24 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 describe('methods', () => {
-  it.each([...methods.keys()])('%s embeds with a bare decoder', async (method) => {
-    const model = await loadEmbeddingModel('embedded', { method });
-    const encoder = createModelEncoder(model, { threads: 1 });
-    try {
-      const { data, dimensions, rows } = await encoder.encode(['the horse', 'the house that was built']);
-      expect(rows).toBe(2);
-      const dot = data
-        .subarray(0, dimensions)
-        .reduce((sum, value, i) => sum + value * data[dimensions + i]!, 0);
-      expect(dot).toBeGreaterThan(-1);
-      expect(dot).toBeLessThan(0.99999);
-    } finally {
-      await encoder.dispose();
-    }
-  });
+  it.each([...methods.keys()].filter((name) => !name.startsWith('moee')))(
+    '%s embeds with a bare decoder',
+    async (method) => {
+      const model = await loadEmbeddingModel('embedded', { method });
+      const encoder = createModelEncoder(model, { threads: 1 });
+      try {
+        const { data, dimensions, rows } = await encoder.encode(['the horse', 'the house that was built']);
+        expect(rows).toBe(2);
+        const dot = data
+          .subarray(0, dimensions)
+          .reduce((sum, value, i) => sum + value * data[dimensions + i]!, 0);
+        expect(dot).toBeGreaterThan(-1);
+        expect(dot).toBeLessThan(0.99999);
+      } finally {
+        await encoder.dispose();
+      }
+    },
+  );
 
   it('what is given beside a method goes before it', async () => {
     const { recipe } = await loadEmbeddingModel('embedded', {
