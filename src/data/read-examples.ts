@@ -133,7 +133,9 @@ async function rankedColumns(config: RankedConfig, path: string): Promise<Ranked
   };
   const query = columns.query ?? next('query');
   const positive = columns.positive ?? next('positive');
-  const negatives = named ?? (kind === 'triplets' ? [next('negative')] : free);
+  // What lmvec mine writes has a column of scores too.
+  const others = free.includes('negatives') ? ['negatives'] : free;
+  const negatives = named ?? (kind === 'triplets' ? [next('negative')] : others);
   return { query, positive, negatives, ...(teacherScores === undefined ? {} : { teacherScores }) };
 }
 

@@ -90,6 +90,9 @@ describe('mining', () => {
         lines[3]!,
       ),
     );
+    const plain = exampleSetSchema.parse({ kind: 'tuples', path: join(folder, 'mined.jsonl') });
+    const { set: withoutScores } = await readExamples(plain, { name: 'mined', seed: 0 });
+    expect(withoutScores.example(3, 0, 3)).toMatchObject({ negatives: lines[3]!.negatives });
     expect(await exists(join(folder, 'mined.jsonl.work'))).toBe(false);
   });
 
