@@ -7,15 +7,21 @@ import { exportSchema } from '../export/schema.js';
 import { attentionSchema, modelSchema, tuningSchema, windowSchema } from '../models/schema.js';
 import { poolingSchema } from '../pooling/schema.js';
 import { nearest } from '../shared/errors.js';
+import { completeWay, contradictions, methodKeySchema } from './method-key.js';
 import { stagesSchema, trainSchema, type StagesConfig } from '../training/schema.js';
 
 /** One file = one run: everything that `lmvec train` reads. */
 export const runSchema = z
   .strictObject({
     model: modelSchema,
-    attention: attentionSchema.default('bidirectional'),
-    window: windowSchema.default('keep'),
-    pooling: poolingSchema.default({ type: 'mean', layer: -1 }),
+    /** A way to embed by name (`lmvec methods`), in the place of attention, pooling and prompt; a causal decoder where it does not say. */
+    method: methodKeySchema.optional(),
+    /** Default: bidirectional. */
+    attention: attentionSchema.optional(),
+    /** Default: keep. */
+    window: windowSchema.optional(),
+    /** Default: mean of the last layer. */
+    pooling: poolingSchema.optional(),
     /** Frames by name: for the sets of `data.sets`, for `prompt`, and in use by name. They travel with the model. */
     prompts: promptsSchema.default({}),
     /** The frame of texts where nothing else is said: one of `prompts`, a preset, a frame. */
@@ -31,6 +37,8 @@ export const runSchema = z
     output: z.string().min(1),
   })
   .superRefine((config, context) => {
+    for (const { key, expected, got } of contradictions(config))
+      context.addIssue({ code: 'custom', path: [key], message: expected, input: got });
     for (const { path, prompt } of promptReferences(config)) {
       const named = typeof prompt === 'string' && Object.hasOwn(config.prompts, prompt);
       const problem = named ? undefined : frameProblem(prompt);
@@ -56,7 +64,8 @@ export const runSchema = z
         context.addIssue({ code: 'custom', path: ['stages', name, 'sets', index], message, input: set });
       }
     }
-  });
+  })
+  .transform((config) => ({ ...config, ...completeWay(config) }));
 
 /** Wherever a prompt's name may stand. */
 function promptReferences(config: {

@@ -57,6 +57,41 @@ describe('the run schema', () => {
     }
   };
 
+  it('takes a method by name, and says what contradicts it', () => {
+    const read = (...overrides: string[]) =>
+      parseConfig(minimal, { file: 'run.yaml', overrides, schema: runSchema }).config;
+    expect(read('method=prompt-eol')).toMatchObject({
+      attention: 'causal',
+      pooling: { type: 'last', layer: -1 },
+      prompt: 'prompt-eol',
+    });
+    const bellm = read('method=bellm', 'pooling={type: last, head: {type: dense, dimensions: 8}}');
+    expect(bellm).toMatchObject({
+      attention: { lastLayers: 1 },
+      pooling: { type: 'last', head: { dimensions: 8 } },
+      prompt: 'bellm',
+    });
+    const task = { frame: 'gritlm', task: 'Find it' };
+    expect(read('method=gritlm', 'prompt={frame: gritlm, task: Find it}')).toMatchObject({ prompt: task });
+    expect(read('method=mean', 'attention=bidirectional').attention).toBe('bidirectional');
+    const again = parseConfig(stringify(bellm), { file: 'resolved', overrides: [], schema: runSchema });
+    expect(again.config).toEqual(bellm);
+
+    expect(problems('method=promt-eol')).toMatch(
+      /method=promt-eol: got "promt-eol", expected one of .*did you mean prompt-eol/,
+    );
+    const wrong = problems('method=bellm', 'attention=causal', 'pooling={type: mean}', 'prompt=echo').split(
+      '\n',
+    );
+    expect(wrong).toHaveLength(3);
+    expect(wrong[0]).toMatch(
+      /attention.*got "causal", expected \{"lastLayers":1\}, as method bellm has it, or nothing/,
+    );
+    expect(wrong[1]).toMatch(/pooling.*expected \{"type":"last","layer":-1\}/);
+    expect(wrong[2]).toMatch(/prompt.*got "echo", expected bellm/);
+    expect(problems('method=prompt-eol', 'pooling.type=last', 'pooling.layer=-2')).toMatch(/"layer":-1/);
+  });
+
   it('fills in the defaults of the methods', () => {
     const { config } = parseConfig(minimal, { file: 'run.yaml', overrides: [], schema: runSchema });
     expect(config).toMatchObject({

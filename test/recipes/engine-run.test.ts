@@ -99,6 +99,37 @@ function observed(saved: Map<string, Float32Array>): OpenTrainingParts {
   };
 }
 
+it('trains a method by its name: BeLLM', async () => {
+  const config = configOf('bellm', [
+    'model=embedded',
+    'method=bellm',
+    'stages={simcse: {objective: simcse, maxSteps: 1, batchTexts: 4, maxTokens: 32, learningRate: 1e-2}}',
+  ]);
+  await train(config, interruption());
+  const { recipe, lineage } = await loadEmbeddingModel(join(config.output, 'last'));
+  expect(recipe).toMatchObject({
+    attention: { lastLayers: 1 },
+    pooling: { type: 'last', layer: -1 },
+    prompt: 'bellm',
+  });
+  expect(lineage).toHaveLength(1);
+  const moee = { ...config, output: join(base, 'moee') };
+  await expect(
+    train({ ...moee, method: 'moee-sum', pooling: { type: 'last', layer: -1, routing: moeeRouting } }),
+  ).rejects.toThrow(/no experts to route to/);
+  const mixture = new URL('../golden/mixtures/olmoe', import.meta.url).pathname;
+  await expect(
+    train({
+      ...moee,
+      model: { ...config.model, path: mixture },
+      attention: 'causal',
+      pooling: { type: 'last', layer: -1, routing: moeeRouting },
+    }),
+  ).rejects.toThrow(/is read, not trained/);
+});
+
+const moeeRouting = { combine: 'sum', alpha: 1, weights: 'softmax', layers: 'all' } as const;
+
 describe('a run of the real engine: MNTP, then SimCSE', () => {
   const saved = new Map<string, Float32Array>();
   let undisturbed: Record<string, string> = {};
