@@ -5,8 +5,9 @@ export { Embedder, type EmbedderOptions, type EncodeOptions } from './embedder/e
 export type { EmbeddingMatrix, Encode } from './evaluation/encoder.js';
 export type { EvalResult } from './evaluation/evaluate.js';
 export { comparisonLine, resultTable, type ReportRow } from './evaluation/report.js';
+export { quantise, rangesOf, type Precision } from './embedder/quantise.js';
 export { methods, type Method } from './pooling/methods.js';
-export { calibrate, type CalibrateOptions } from './recipes/calibrate.js';
+export { calibrate, calibrateRanges, type CalibrateOptions } from './recipes/calibrate.js';
 export { embed, type EmbedOptions } from './recipes/embed.js';
 export { evaluate, type EvaluateModelOptions, type EvaluationReport } from './recipes/evaluate.js';
 export { exportEmbedder, type ExportEmbedderOptions } from './recipes/export.js';

@@ -1,12 +1,13 @@
 import type { Argv } from 'yargs';
 import { modelOptions, withModelOptions } from './model-options.js';
+import { precisionOptions, withPrecisionOptions } from './precision-options.js';
 
 export function embedCommand(root: Argv): Argv {
   return root.command(
     'embed',
     'Turn texts, one a line, into vectors',
     (yargs) =>
-      withModelOptions(yargs)
+      withPrecisionOptions(withModelOptions(yargs))
         .option('input', {
           type: 'string',
           default: '-',
@@ -32,6 +33,7 @@ export function embedCommand(root: Argv): Argv {
       const live = process.stderr.isTTY && argv.output !== '-';
       const texts = await embed({
         ...model,
+        ...precisionOptions(argv),
         input: argv.input,
         output: argv.output,
         ...(argv.format === undefined ? {} : { format: argv.format }),

@@ -1,12 +1,13 @@
 import type { Argv } from 'yargs';
 import { modelOptions, whole, withModelOptions } from './model-options.js';
+import { precisionOptions, withPrecisionOptions } from './precision-options.js';
 
 export function evaluateCommand(root: Argv): Argv {
   return root.command(
     'evaluate',
     'Score a model on sets of sentence pairs, beside its baselines',
     (yargs) =>
-      withModelOptions(yargs)
+      withPrecisionOptions(withModelOptions(yargs))
         .option('tasks', {
           type: 'string',
           default: 'WordNetSTS',
@@ -74,6 +75,7 @@ export function evaluateCommand(root: Argv): Argv {
       const { evaluate } = await import('../../src/recipes/evaluate.js');
       const report = await evaluate({
         model,
+        ...precisionOptions(argv),
         tasks: argv.tasks
           .split(',')
           .map((task) => task.trim())

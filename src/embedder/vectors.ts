@@ -1,5 +1,6 @@
 import { extname } from 'node:path';
 import { userError } from '../shared/errors.js';
+import { npyHeader, type Precision, type QuantisedMatrix } from './quantise.js';
 
 /** How vectors are written: one JSON array of numbers a line, or NumPy's array file. */
 export const vectorFormats = ['jsonl', 'npy'] as const;
@@ -22,26 +23,25 @@ export function vectorFormatOf(path: string): VectorFormat {
   });
 }
 
-/** What comes before the rows of `rows` x `dimensions` float32 values: nothing for JSON lines, NumPy's header (format 1.0) for npy. */
-export function vectorHeader(format: VectorFormat, rows: number, dimensions: number): Buffer {
+/** What comes before the rows of `rows` x `width` numbers: nothing for JSON lines, NumPy's header (format 1.0) for npy. */
+export function vectorHeader(
+  format: VectorFormat,
+  rows: number,
+  width: number,
+  precision: Precision = 'float32',
+): Buffer {
   if (format === 'jsonl') return Buffer.alloc(0);
-  const description = `{'descr': '<f4', 'fortran_order': False, 'shape': (${rows}, ${dimensions}), }`;
-  // The data begins at a multiple of 64 bytes; magic, version and length take 10, the line feed 1.
-  const padding = (64 - ((10 + description.length + 1) % 64)) % 64;
-  const body = Buffer.from(`${description}${' '.repeat(padding)}\n`, 'latin1');
-  const start = Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, 0, 0]);
-  start.writeUInt16LE(body.length, 8);
-  return Buffer.concat([start, body]);
+  return npyHeader(typeOf[precision], rows, width);
 }
 
-/** Rows of row-major float32 values. JSON numbers have 9 significant digits, which give back the same float32. */
-export function vectorRows(format: VectorFormat, data: Float32Array, dimensions: number): Buffer {
-  if (format === 'npy') return littleEndian(data);
+const typeOf = { float32: '<f4', int8: '|i1', uint8: '|u1', binary: '|i1', ubinary: '|u1' } as const;
+
+/** Rows of row-major values. JSON numbers of float32 have 9 significant digits, which give back the same float32. */
+export function vectorRows(format: VectorFormat, data: QuantisedMatrix['data'], width: number): Buffer {
+  if (format === 'npy') return data instanceof Float32Array ? littleEndian(data) : Buffer.from(data);
   let text = '';
-  for (let start = 0; start < data.length; start += dimensions) {
-    const numbers = Array.from(data.subarray(start, start + dimensions), (value) =>
-      Number(value.toPrecision(9)),
-    );
+  for (let start = 0; start < data.length; start += width) {
+    const numbers = Array.from(data.subarray(start, start + width), (value) => Number(value.toPrecision(9)));
     text += `[${numbers.join(',')}]\n`;
   }
   return Buffer.from(text, 'latin1');

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { rangesFile, rangesOf } from '../embedder/quantise.js';
 import { parseSentences } from '../embedder/sentences.js';
 import type { EmbeddingModel } from '../pooling/embedding-model.js';
 import { loadEmbeddingModel } from '../pooling/load-model.js';
@@ -7,8 +8,8 @@ import { STATISTICS_DEVIATION, STATISTICS_MEAN } from '../pooling/routing.js';
 import { poolingSchema, type PoolingConfig } from '../pooling/schema.js';
 import { baseReference, saveTrained } from '../pooling/trained-folder.js';
 import { userError } from '../shared/errors.js';
-import { exists, statOrUserError, writeFolderAtomic } from '../shared/files.js';
-import { recipeOverrides, type ModelOptions } from './open-model.js';
+import { exists, statOrUserError, writeFileAtomic, writeFolderAtomic } from '../shared/files.js';
+import { openModel, recipeOverrides, type ModelOptions } from './open-model.js';
 
 export interface CalibrateOptions extends ModelOptions {
   /** A file with one text a line. */
@@ -18,22 +19,39 @@ export interface CalibrateOptions extends ModelOptions {
 }
 
 /**
+ * Measures the least and the greatest value of every number of a model's vectors over texts, and saves them as an .npy file: int8 vectors are
+ * laid between them.
+ * @returns the number of texts
+ * @throws UserError
+ */
+export async function calibrateRanges(options: CalibrateOptions): Promise<number> {
+  const texts = await calibrationTexts(options);
+  if (!options.output.endsWith('.npy'))
+    throw userError({ what: 'ranges are an .npy file', where: '--output', got: options.output });
+  const opened = await openModel({ ...options, probe: false });
+  const vectors = await opened.encode(texts).finally(() => opened.close());
+  await writeFileAtomic(options.output, rangesFile(rangesOf(vectors)));
+  return texts.length;
+}
+
+async function calibrationTexts({ texts: path, output }: CalibrateOptions): Promise<string[]> {
+  if (await exists(output))
+    throw userError({ what: 'the output exists', where: output, hint: 'choose another: --output' });
+  await statOrUserError(path, 'texts');
+  const texts = parseSentences(await readFile(path), path);
+  if (texts.length < 2)
+    throw userError({ what: 'too few texts to measure', where: path, expected: 'at least 2' });
+  return texts;
+}
+
+/**
  * Measures mean and deviation of every number of a model's vectors over texts, and saves them with the model: its embeddings are standardised
  * from then on, each by itself, whatever batch it stands in.
  * @returns the number of texts
  * @throws UserError
  */
 export async function calibrate(options: CalibrateOptions): Promise<number> {
-  if (await exists(options.output))
-    throw userError({
-      what: 'the output folder exists',
-      where: options.output,
-      hint: 'choose another: --output',
-    });
-  await statOrUserError(options.texts, 'texts');
-  const texts = parseSentences(await readFile(options.texts), options.texts);
-  if (texts.length < 2)
-    throw userError({ what: 'too few texts for a deviation', where: options.texts, expected: 'at least 2' });
+  const texts = await calibrationTexts(options);
   const { manifest, ...model } = await loadEmbeddingModel(options.model, recipeOverrides(options));
   const statistics = await statisticsOf(model, texts, options.threads);
   const pooling = poolingSchema.parse({ ...model.recipe.pooling, standardise: true });

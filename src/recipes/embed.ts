@@ -7,8 +7,9 @@ import { vectorFormatOf, vectorHeader, vectorRows, type VectorFormat } from '../
 import type { Encode } from '../evaluation/encoder.js';
 import { statOrUserError, writeAtomic } from '../shared/files.js';
 import { openModel, type ModelOptions } from './open-model.js';
+import { openQuantiser, plainVectors, type QuantiseOptions, type Quantiser } from './quantiser.js';
 
-export interface EmbedOptions extends ModelOptions {
+export interface EmbedOptions extends ModelOptions, QuantiseOptions {
   /** A file with one text a line; `-`: standard input. */
   readonly input: string;
   /** A .jsonl or .npy file; `-`: standard output. */
@@ -24,6 +25,7 @@ const group = 4096;
 /** Embeds the lines of a file; the file with the vectors is written whole or not at all. @returns the number of texts. */
 export async function embed(options: EmbedOptions): Promise<number> {
   const format = options.format ?? vectorFormatOf(options.output);
+  const quantised = await openQuantiser(options);
   const texts = await readTexts(options.input);
   const model = await openModel({ ...options, probe: false });
   try {
@@ -32,6 +34,7 @@ export async function embed(options: EmbedOptions): Promise<number> {
         ...options,
         texts,
         encode: model.encode,
+        quantised,
         format,
         to,
       });
@@ -54,14 +57,16 @@ export async function writeVectors(options: {
   readonly texts: readonly string[];
   readonly encode: Encode;
   readonly format: VectorFormat;
+  /** Default: float32. */
+  readonly quantised?: Quantiser;
   readonly to: (bytes: Buffer) => Promise<void>;
   readonly onProgress?: (done: number, texts: number) => void;
 }): Promise<void> {
-  const { texts, encode, format, to, onProgress } = options;
+  const { texts, encode, format, to, onProgress, quantised = plainVectors } = options;
   for (let start = 0; start < texts.length; start += group) {
-    const { rows, dimensions, data } = await encode(texts.slice(start, start + group));
-    if (start === 0) await to(vectorHeader(format, texts.length, dimensions));
-    await to(vectorRows(format, data, dimensions));
+    const { rows, width, data } = quantised.quantise(await encode(texts.slice(start, start + group)));
+    if (start === 0) await to(vectorHeader(format, texts.length, width, quantised.precision));
+    await to(vectorRows(format, data, width));
     onProgress?.(start + rows, texts.length);
   }
 }

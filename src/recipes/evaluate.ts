@@ -1,12 +1,15 @@
 import { baselineNames, baselines, evaluateBaseline } from '../evaluation/baselines.js';
+import { comparable } from '../embedder/quantise.js';
+import type { Encode } from '../evaluation/encoder.js';
 import { evaluateTasks } from '../evaluation/evaluate.js';
 import { writeMtebResults } from '../evaluation/mteb.js';
 import { comparisonLine, resultTable, subsetLines, type ReportRow } from '../evaluation/report.js';
 import type { TaskSelection } from '../evaluation/sts.js';
 import { openModel, type ModelOptions } from './open-model.js';
+import { openQuantiser, type QuantiseOptions } from './quantiser.js';
 import { forEachUntouched } from './untouched.js';
 
-export interface EvaluateModelOptions extends TaskSelection {
+export interface EvaluateModelOptions extends TaskSelection, QuantiseOptions {
   readonly model: ModelOptions;
   /** A second model, compared by a paired bootstrap. */
   readonly compareWith?: ModelOptions;
@@ -35,13 +38,23 @@ export async function evaluate(options: EvaluateModelOptions): Promise<Evaluatio
   const selection: TaskSelection & { bootstrap?: number } = { ...pickSelection(options), ...bootstrap };
   const files: string[] = [];
 
+  const quantiser = await openQuantiser(options);
+  const { precision } = quantiser;
   const row = async (model: ModelOptions): Promise<ReportRow> => {
     const opened = await openModel(model);
     try {
-      const results = await evaluateTasks({ ...selection, encode: opened.encode });
+      const encode: Encode =
+        precision === 'float32'
+          ? opened.encode
+          : async (texts) => comparable(quantiser.quantise(await opened.encode(texts)), precision);
+      const results = await evaluateTasks({ ...selection, encode });
+      // Each precision has a name and a revision of its own: no result is taken for another.
+      const ending = precision === 'float32' ? '' : `-${precision}`;
+      const { name, revision } = opened.meta;
+      const meta = { ...opened.meta, revision: `${revision}${ending}` };
       if (options.output !== undefined)
-        files.push(...(await writeMtebResults({ folder: options.output, model: opened.meta, results })));
-      return { name: opened.meta.name, results };
+        files.push(...(await writeMtebResults({ folder: options.output, model: meta, results })));
+      return { name: `${name}${ending}`, results };
     } finally {
       await opened.close();
     }

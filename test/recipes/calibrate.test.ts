@@ -60,10 +60,10 @@ describe('calibrate', () => {
     const file = join(folder, 'one.txt');
     await writeFile(file, 'one text\n');
     await expect(calibrate({ model: 'embedded', texts: file, output: join(folder, 'new') })).rejects.toThrow(
-      /too few texts for a deviation/,
+      /too few texts to measure/,
     );
     await expect(calibrate({ model: 'embedded', texts: file, output: folder })).rejects.toThrow(
-      /the output folder exists/,
+      /the output exists/,
     );
   });
 });
