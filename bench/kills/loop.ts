@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { watch } from 'node:fs';
+import { readdirSync, statSync, watch, type FSWatcher } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { openSafetensors } from '../../src/models/weights/index.js';
 import { exists } from '../../src/shared/files.js';
 import { hashKey } from '../../src/shared/random.js';
@@ -98,12 +98,47 @@ function killAfter(
   { output, changes, delay }: { readonly output: string; readonly changes: number; readonly delay: number },
 ): { close(): void } {
   let seen = 0;
-  const watcher = watch(dirname(output), { recursive: true }, (_, name) => {
-    if (name?.includes(basename(output)) !== true) return;
+  return watchBelow(dirname(output), (path) => {
+    if (!relative(dirname(output), path).includes(basename(output))) return;
     seen += 1;
     if (seen === changes) setTimeout(() => child.kill('SIGKILL'), delay);
   });
-  return { close: () => watcher.close() };
+}
+
+/**
+ * A watcher for each folder. Node's own recursive one reads a new folder in its event handler, and the process ends with an exception that nobody
+ * can catch where the folder has been renamed meanwhile, which is how lmvec writes every folder.
+ */
+function watchBelow(folder: string, onChange: (path: string) => void): { close(): void } {
+  const watchers = new Map<string, FSWatcher>();
+  const forget = (path: string): void => {
+    watchers.get(path)?.close();
+    watchers.delete(path);
+  };
+  const add = (path: string): void => {
+    try {
+      if (!statSync(path).isDirectory() || watchers.has(path)) return;
+      const watcher = watch(path, (_, name) => {
+        if (name === null) return;
+        onChange(join(path, name));
+        add(join(path, name));
+      });
+      watcher.on('error', () => {
+        forget(path);
+      });
+      watchers.set(path, watcher);
+      for (const name of readdirSync(path)) add(join(path, name));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      forget(path);
+    }
+  };
+  add(folder);
+  return {
+    close: () => {
+      for (const watcher of watchers.values()) watcher.close();
+    },
+  };
 }
 
 /**
