@@ -35,7 +35,13 @@ async function peerCommand(peer: PeerName, settings: PeerSettings): Promise<Side
     case 'sentence-transformers':
       return pythonSide(peer, settings, ['encode_st.py', await huggingFaceFolder(settings), jobPath]);
     case 'sentence-transformers training':
-      return pythonSide(peer, settings, ['contrastive_st.py', await huggingFaceFolder(settings), jobPath]);
+    case 'sentence-transformers checkpoint':
+      return pythonSide(peer, settings, [
+        'contrastive_st.py',
+        await huggingFaceFolder(settings),
+        jobPath,
+        peer === 'sentence-transformers training' ? 'eager' : 'checkpoint',
+      ]);
     case 'faiss':
       return pythonSide(peer, settings, ['search_faiss.py', jobPath]);
     case 'llm2vec': {

@@ -1,6 +1,6 @@
 """Contrastive LoRA steps with sentence-transformers 6: MultipleNegativesRankingLoss, or its cached form where the job has chunks.
 
-usage: python contrastive_st.py hf_dir job.json
+usage: python contrastive_st.py hf_dir job.json eager|checkpoint
 Batches hold anchors, positives and hard negatives; each column is padded to its longest text, as its trainer does. Bidirectional
 attention, mean pooling, LLM2Vec's dropout, an AdamW step.
 """
@@ -28,7 +28,7 @@ def assert_bidirectional(decoder) -> None:
 
 
 def main() -> None:
-    folder, job = sys.argv[1], read_job(sys.argv[2])
+    folder, job, mode = sys.argv[1], read_job(sys.argv[2]), sys.argv[3]
     torch.set_num_threads(job["threads"])
     torch.manual_seed(job["seed"])
     transformer = Transformer(
@@ -46,6 +46,9 @@ def main() -> None:
     adapter = LoraConfig(r=lora["rank"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"], target_modules=TARGETS)
     width = transformer.get_embedding_dimension()
     transformer.auto_model = get_peft_model(transformer.auto_model, adapter)
+    if mode == "checkpoint":
+        transformer.auto_model.base_model.enable_input_require_grads()
+        transformer.auto_model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model = SentenceTransformer(modules=[transformer, Pooling(width, pooling_mode="mean")], device="cpu")
     model.train()
     chunk = job.get("chunkTexts")
