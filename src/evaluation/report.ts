@@ -20,12 +20,16 @@ export interface ReportOptions extends ScoringOptions {
  * Protocol, split and what is left out of the average are named below it.
  */
 export function resultTable(rows: readonly ReportRow[], options: ReportOptions = {}): string {
-  const { format = 'text', intervals = true } = options;
-  const columns = columnsOf(rows);
-  const inAll = columns.filter(({ key }) =>
-    rows.every((row) => row.results.some((result) => keyOf(result) === key)),
-  );
-  const shared = inAll.some(isStandard) ? inAll.filter(isStandard) : inAll;
+  const { format = 'text' } = options;
+  const cells = resultRows(rows, options);
+  const table = format === 'markdown' ? markdown(cells) : aligned(cells);
+  return [table, ...(format === 'markdown' ? [''] : []), ...resultNotes(rows, options)].join('\n');
+}
+
+/** The cells of `resultTable`, its head first. */
+export function resultRows(rows: readonly ReportRow[], options: ReportOptions = {}): string[][] {
+  const { intervals = true } = options;
+  const { columns, shared } = columnsAndShared(rows);
   const averaged = shared.length > 1;
   const header = ['', 'protocol', ...columns.map(({ title }) => title), ...(averaged ? ['average'] : [])];
   const body = rows.map((row) => {
@@ -40,9 +44,26 @@ export function resultTable(rows: readonly ReportRow[], options: ReportOptions =
     );
     return [row.name, protocolOf(row), ...cells, scoreCell(average.value, average.interval)];
   });
-  const table = format === 'markdown' ? markdown([header, ...body]) : aligned([header, ...body]);
-  const notes = [caption(rows, intervals), ...(averaged ? [averageNote(columns, shared)] : [])];
-  return [table, ...(format === 'markdown' ? [''] : []), ...notes].join('\n');
+  return [header, ...body];
+}
+
+/** The lines below `resultTable`: protocol, split, and what the average is over. */
+export function resultNotes(rows: readonly ReportRow[], options: ReportOptions = {}): string[] {
+  const { columns, shared } = columnsAndShared(rows);
+  const average = shared.length > 1 ? [averageNote(columns, shared)] : [];
+  return [caption(rows, options.intervals ?? true), ...average];
+}
+
+/** Every column, and those that the average is over. */
+function columnsAndShared(rows: readonly ReportRow[]): {
+  readonly columns: Column[];
+  readonly shared: Column[];
+} {
+  const columns = columnsOf(rows);
+  const inAll = columns.filter(({ key }) =>
+    rows.every((row) => row.results.some((result) => keyOf(result) === key)),
+  );
+  return { columns, shared: inAll.some(isStandard) ? inAll.filter(isStandard) : inAll };
 }
 
 /**

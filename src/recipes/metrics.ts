@@ -15,6 +15,12 @@ export function appendMetrics(path: string, record: MetricsRecord): void {
   appendFileSync(path, `${JSON.stringify({ time: new Date().toISOString(), ...record })}\n`);
 }
 
+/** The whole lines of metrics.jsonl; none where there is no such file yet. */
+export async function readMetrics(path: string): Promise<MetricsRecord[]> {
+  const text = await readFile(path, 'utf8').catch(() => '');
+  return text.split('\n').flatMap((line) => recordOf(line) ?? []);
+}
+
 /**
  * Cuts what a resumed run will do again: the lines past `step` of `stage`, and a last line that was not written to its end.
  * Without a place everything goes.
@@ -34,15 +40,21 @@ function isBefore(
   stages: readonly string[],
   from: { readonly stage: string; readonly step: number },
 ): boolean {
+  const record = recordOf(line);
+  if (record === undefined) return false;
+  const { stage, step } = record;
+  const order = stages.indexOf(stage) - stages.indexOf(from.stage);
+  return stages.includes(stage) && (order < 0 || (order === 0 && step <= from.step));
+}
+
+function recordOf(line: string): MetricsRecord | undefined {
   let record: unknown;
   try {
     record = JSON.parse(line);
   } catch {
-    return false;
+    return undefined;
   }
-  if (typeof record !== 'object' || record === null) return false;
+  if (typeof record !== 'object' || record === null) return undefined;
   const { stage, step } = record as { readonly stage?: unknown; readonly step?: unknown };
-  if (typeof stage !== 'string' || typeof step !== 'number') return false;
-  const order = stages.indexOf(stage) - stages.indexOf(from.stage);
-  return stages.includes(stage) && (order < 0 || (order === 0 && step <= from.step));
+  return typeof stage === 'string' && typeof step === 'number' ? (record as MetricsRecord) : undefined;
 }

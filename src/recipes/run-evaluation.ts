@@ -48,6 +48,21 @@ export interface RunReport {
   readonly text: string;
   /** The same for the card of the embedder folder. */
   readonly markdown: string;
+  readonly rows: KeptRows;
+}
+
+/** The rows of the table, and which of them are the model before training and at its best. */
+export interface KeptRows {
+  readonly rows: readonly ReportRow[];
+  readonly before: ReportRow | undefined;
+  readonly best: ReportRow | undefined;
+}
+
+/** What a run has kept so far, without baselines and intervals. */
+export async function keptRows(paths: RunPaths): Promise<KeptRows> {
+  const before = await keptRow(paths, 'before', { bootstrap: 0 });
+  const best = await keptRow(paths, 'best', { bootstrap: 0 });
+  return { rows: [before, best].flatMap((row) => row ?? []), before, best };
 }
 
 /** Compares what a run has kept with the baselines. */
@@ -58,14 +73,15 @@ export async function runReport(config: RunConfig, paths: RunPaths): Promise<Run
       name: baselineNames[baseline],
       results: await evaluateBaseline(baseline, selection(config)),
     });
-  const before = await keptRow(paths, 'before', 'before training');
-  const best = await keptRow(paths, 'best', 'best');
+  const before = await keptRow(paths, 'before');
+  const best = await keptRow(paths, 'best');
   if (before !== undefined) rows.push(before);
   if (best !== undefined) rows.push(best);
   const comparison = before === undefined || best === undefined ? [] : [comparisonLine(best, before)];
   return {
     text: [resultTable(rows), ...comparison].join('\n'),
     markdown: [resultTable(rows, { format: 'markdown' }), ...comparison].join('\n\n'),
+    rows: { rows, before, best },
   };
 }
 
@@ -74,7 +90,13 @@ function selection(config: RunConfig) {
   return { tasks, split, folder, protocol, everyNthRow };
 }
 
-async function keptRow(paths: RunPaths, state: EvaluatedState, name: string): Promise<ReportRow | undefined> {
+const stateNames: Readonly<Record<EvaluatedState, string>> = { before: 'before training', best: 'best' };
+
+async function keptRow(
+  paths: RunPaths,
+  state: EvaluatedState,
+  { bootstrap = 1000 } = {},
+): Promise<ReportRow | undefined> {
   const text = await readFile(keptPath(paths, state), 'utf8').catch(() => undefined);
   if (text === undefined) return undefined;
   const results = (JSON.parse(text) as EvalResult[]).map((result) => {
@@ -83,10 +105,11 @@ async function keptRow(paths: RunPaths, state: EvaluatedState, name: string): Pr
       gold: Float64Array.from(result.scored.gold),
       similarity: Float64Array.from(result.scored.similarity),
     };
-    const interval = bootstrapInterval([scored], { resamples: 1000, seed: 0 });
+    const interval =
+      bootstrap === 0 ? undefined : bootstrapInterval([scored], { resamples: bootstrap, seed: 0 });
     return { ...result, scored, ...(interval === undefined ? {} : { interval }) };
   });
-  return { name, results };
+  return { name: stateNames[state], results };
 }
 
 function keptPath(paths: RunPaths, state: EvaluatedState): string {

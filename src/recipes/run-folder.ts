@@ -14,6 +14,7 @@ export interface RunPaths {
   readonly config: string;
   readonly record: string;
   readonly metrics: string;
+  readonly report: string;
   readonly results: string;
   readonly best: string;
   readonly last: string;
@@ -36,6 +37,7 @@ export function runPaths(folder: string): RunPaths {
     config: join(folder, resolvedName),
     record: join(folder, 'run.json'),
     metrics: join(folder, 'metrics.jsonl'),
+    report: join(folder, 'report.html'),
     results: join(folder, 'results'),
     best: join(folder, 'best'),
     last: join(folder, 'last'),

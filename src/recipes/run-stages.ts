@@ -27,6 +27,8 @@ export interface RunStagesOptions {
   /** Where to go on. */
   readonly checkpoint?: Checkpoint;
   readonly signal?: AbortSignal;
+  /** After every evaluation, when all of it is kept. */
+  readonly onEvaluated: () => Promise<void>;
   readonly onStageDone: (name: string, stage: StageConfig) => Promise<void>;
 }
 
@@ -105,10 +107,12 @@ async function runStage(
     );
     const revision = `${name}-step-${String(step).padStart(6, '0')}`;
     if (step === 0) await keepEvaluation(paths, 'before', evaluation, revision);
-    if (!isBest) return;
-    await writeFolderAtomic(paths.best, (folder) => runner.save(folder));
-    await keepEvaluation(paths, 'best', evaluation, revision);
-    best = { stage: name, step, score: evaluation.score };
+    if (isBest) {
+      await writeFolderAtomic(paths.best, (folder) => runner.save(folder));
+      await keepEvaluation(paths, 'best', evaluation, revision);
+      best = { stage: name, step, score: evaluation.score };
+    }
+    await options.onEvaluated();
   };
   const save = async (step: number): Promise<void> => {
     if (step === saved) return;

@@ -6,7 +6,8 @@ import { latestCheckpoint, readCheckpoint } from '../training/checkpoint.js';
 import type { StageRunner } from '../training/stage-runner.js';
 import { loadTasks } from '../evaluation/sts.js';
 import { cutMetrics } from './metrics.js';
-import { runReport } from './run-evaluation.js';
+import { writeReportPage } from './report/write.js';
+import { keptRows, runReport, type KeptRows } from './run-evaluation.js';
 import {
   checkNewRunFolder,
   createRunFolder,
@@ -150,6 +151,8 @@ async function runToEnd({
     record = { ...record, ...change };
     await writeRunRecord(paths.record, record);
   };
+  const writeReport = async (rows?: KeptRows): Promise<void> =>
+    writeReportPage({ config, paths, record, rows: rows ?? (await keptRows(paths)) });
   try {
     await update({ status: 'running' });
     const { status, stage, step } = await runStages({
@@ -160,11 +163,13 @@ async function runToEnd({
       ...(first === undefined ? {} : { first }),
       ...(checkpoint === undefined ? {} : { checkpoint }),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
+      onEvaluated: () => writeReport(),
       onStageDone: (name, { objective, maxSteps }) =>
         update({ stages: [...record.stages, { name, objective, steps: maxSteps }] }),
     });
     if (status === 'interrupted') {
       await update({ status });
+      await writeReport();
       return { status, folder: paths.folder, stage, step };
     }
     progress.end();
@@ -173,7 +178,11 @@ async function runToEnd({
       const source = (await exists(paths.best)) ? paths.best : paths.last;
       progress.message(await parts.exportEmbedder(source, paths.embedder, report.markdown));
     }
-    await update({ status, finishedAt: new Date().toISOString() });
+    // The report first: a run that is finished has its whole report.
+    const finished = { status, finishedAt: new Date().toISOString() };
+    record = { ...record, ...finished };
+    await writeReport(report.rows);
+    await update(finished);
     return { status, folder: paths.folder, stage, step, report: report.text };
   } finally {
     progress.end();

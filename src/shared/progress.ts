@@ -59,7 +59,9 @@ export function createProgress(options: ProgressOptions): Progress {
       times = [...times.slice(-averagedSteps), { at: now(), tokens: update.tokens }];
       const text = describeProgress(update, speed());
       if (live) {
-        line = text.slice(0, Math.max(0, (stream.columns ?? 80) - 1));
+        // A terminal that does not know its width says 0.
+        const columns = stream.columns === undefined || stream.columns === 0 ? 80 : stream.columns;
+        line = text.slice(0, columns - 1);
         stream.write(`${clearLine}${line}`);
       } else if (update.step % options.logEverySteps === 0 || update.step === update.steps) {
         logger.info(text);

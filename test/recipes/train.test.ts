@@ -116,6 +116,7 @@ describe('a run', () => {
       'embedder',
       'last',
       'metrics.jsonl',
+      'report.html',
       'results',
       'run.json',
     ]);

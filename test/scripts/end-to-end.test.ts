@@ -59,6 +59,7 @@ describe('train', () => {
         'embedder',
         'last',
         'metrics.jsonl',
+        'report.html',
         'results',
         'run.json',
       ].sort(),
