@@ -54,6 +54,11 @@ const options = {
   },
   'max-tokens': { type: 'number', requiresArg: true, describe: 'longer texts are cut' },
   threads: { type: 'number', requiresArg: true, describe: 'CPU threads' },
+  'resident-precision': {
+    choices: ['float32', 'stored', 'bfloat16', 'int8', 'int4'] as const,
+    requiresArg: true,
+    describe: 'how weights lie in memory; stored: as in the file, expanded block by block',
+  },
 } as const satisfies Record<string, Options>;
 
 type ModelArguments = InferredOptionTypes<typeof options>;
@@ -87,6 +92,7 @@ export function modelOptions(argv: ModelArguments): ModelOptions {
     ...(argv.task === undefined ? {} : { task: argv.task }),
     ...(maxTokens === undefined ? {} : { maxTokens }),
     ...(threads === undefined ? {} : { threads }),
+    ...(argv['resident-precision'] === undefined ? {} : { residentPrecision: argv['resident-precision'] }),
   };
 }
 

@@ -2,6 +2,7 @@ import { createTokenizer, type TextTokenizer } from '../data/tokenizer.js';
 import { promptPresets } from '../data/prompt-presets.js';
 import type { TextPreparer } from '../data/prompts.js';
 import { readTokenizer } from '../models/weights/hf-folder.js';
+import type { ResidentPrecision } from '../models/schema.js';
 import { localModel } from '../models/weights/index.js';
 import {
   recipePreparer,
@@ -20,6 +21,8 @@ import { onnxBackend, packedBackend, type Backend } from './backend.js';
 export interface EmbedderOptions extends RecipeOverrides {
   /** CPU threads (default: all). */
   readonly threads?: number;
+  /** How frozen weights lie in memory (default float32); others take less of it and more time. Of an exported folder the weights are run then, not the graph. */
+  readonly residentPrecision?: ResidentPrecision;
 }
 
 export interface EncodeOptions {
@@ -67,10 +70,10 @@ export class Embedder {
   /** @throws UserError where the model cannot be read or an option does not fit it. */
   static async open(model: string, options: EmbedderOptions = {}): Promise<Embedder> {
     const path = await localModel(model);
-    const { threads, ...overrides } = options;
+    const { threads, residentPrecision, ...overrides } = options;
     const runtime = threads === undefined ? {} : { threads };
     const manifest = await exportedManifest(path);
-    const changed = Object.keys(overrides).length > 0;
+    const changed = residentPrecision !== undefined || Object.keys(overrides).length > 0;
     if (manifest !== undefined && !changed) {
       const files = await readTokenizer(path);
       const tokenizer = createTokenizer(files.json, files.config, path);
@@ -82,7 +85,11 @@ export class Embedder {
         await onnxBackend(path, manifest, runtime),
       );
     }
-    const { manifest: described, ...loaded } = await loadEmbeddingModel(path, overrides);
+    const { manifest: described, ...loaded } = await loadEmbeddingModel(
+      path,
+      overrides,
+      residentPrecision === undefined ? {} : { residentPrecision },
+    );
     const tokenizer = createTokenizer(loaded.decoder.tokenizer.json, loaded.decoder.tokenizer.config, path);
     return new Embedder(loaded.recipe, loaded, described, tokenizer, packedBackend(loaded, runtime));
   }

@@ -8,14 +8,14 @@ import type { EmbedderGraph, StoredWeight } from './graph.js';
  */
 export function foldTransposes(
   graph: Graph,
-  weights: ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: Float32Array }>,
+  weights: ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: () => Float32Array }>,
 ): Pick<EmbedderGraph, 'graph' | 'weights'> {
   const readers = new Map<string, number>();
   for (const node of graph.nodes)
     for (const input of node.inputs) readers.set(input, (readers.get(input) ?? 0) + 1);
   const renamed = new Map<string, string>();
   const stored = new Map<string, StoredWeight>();
-  for (const [name, { shape, data }] of weights) stored.set(name, { name, shape, data: () => data });
+  for (const [name, { shape, data }] of weights) stored.set(name, { name, shape, data });
   const nodes: GraphNode[] = [];
   for (const node of graph.nodes) {
     const name = node.op === 'Transpose' ? (node.inputs[0] ?? '') : '';
@@ -26,7 +26,7 @@ export function foldTransposes(
       stored.set(name, {
         name,
         shape: [columns, rows],
-        data: () => transpose(weight.data, rows, columns),
+        data: () => transpose(weight.data(), rows, columns),
       });
     } else nodes.push({ ...node, inputs: node.inputs.map((input) => renamed.get(input) ?? input) });
   }

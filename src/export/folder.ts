@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { createTokenizer } from '../data/tokenizer.js';
 import { checkpointNames } from '../models/families/index.js';
+import { valuesOf } from '../models/resident.js';
 import { probeAttention, type ProbeResult } from '../models/probe.js';
 import { writeSafetensors, type TensorToWrite } from '../models/weights/index.js';
 import type { EmbeddingModel } from '../pooling/embedding-model.js';
@@ -167,7 +168,7 @@ function baseWeights({ decoder }: EmbeddingModel): TensorToWrite[] {
         name: name.startsWith(prefix) ? name.slice(prefix.length) : name,
         shape,
         storedType: 'F32',
-        data,
+        data: () => valuesOf(data),
       };
     });
 }

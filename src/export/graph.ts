@@ -7,6 +7,7 @@ import { blockPrefix, structureOf, type DecoderConfig } from '../models/decoder-
 import { embed } from '../models/embedding.js';
 import { maskKind, maskName } from '../models/layer-masks.js';
 import type { Params } from '../models/layers.js';
+import { valuesOf } from '../models/resident.js';
 import type { RouterOutput } from '../models/router.js';
 import { rotation } from '../models/rope.js';
 import { blockWeightShapes, embeddingShapes, outputShapes } from '../models/weight-shapes.js';
@@ -72,15 +73,15 @@ function usedLayers(pooling: PoolingConfig, config: DecoderConfig): Pick<ChosenL
 function usedWeights(
   model: EmbeddingModel,
   { blocks, normed }: Pick<ChosenLayers, 'blocks' | 'normed'>,
-): Map<string, { readonly shape: readonly number[]; readonly data: Float32Array }> {
+): Map<string, { readonly shape: readonly number[]; readonly data: () => Float32Array }> {
   const { decoder, recipe, poolingParameters } = model;
   const { config } = decoder;
-  const used = new Map<string, { readonly shape: readonly number[]; readonly data: Float32Array }>();
+  const used = new Map<string, { readonly shape: readonly number[]; readonly data: () => Float32Array }>();
   const take = (name: string): void => {
     const shape = decoder.shapes.get(name);
-    const data = decoder.weights.get(name);
-    if (shape === undefined || data === undefined) throw internalError(`no weight ${name}`);
-    used.set(name, { shape, data });
+    const weight = decoder.weights.get(name);
+    if (shape === undefined || weight === undefined) throw internalError(`no weight ${name}`);
+    used.set(name, { shape, data: () => valuesOf(weight) });
   };
   Object.keys(embeddingShapes(config)).forEach(take);
   for (let layer = 0; layer < blocks; layer++) {
@@ -90,7 +91,7 @@ function usedWeights(
   for (const [name, shape] of savedShapes(recipe.pooling, config)) {
     const data = poolingParameters.get(name);
     if (data === undefined) throw internalError(`no pooling parameter ${name}`);
-    used.set(name, { shape, data });
+    used.set(name, { shape, data: () => data });
   }
   return used;
 }

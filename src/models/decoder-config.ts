@@ -191,3 +191,10 @@ export function positionLimit(config: Pick<DecoderConfig, 'embedding' | 'max_pos
 export function blockPrefix(config: Pick<DecoderConfig, 'blocks'>, layer: number): string {
   return `${config.blocks}${layer}.`;
 }
+
+/** The layer that a weight belongs to; undefined where it is outside the blocks. */
+export function layerOf(config: Pick<DecoderConfig, 'blocks'>, name: string): number | undefined {
+  if (!name.startsWith(config.blocks)) return undefined;
+  const layer = Number.parseInt(name.slice(config.blocks.length), 10);
+  return Number.isNaN(layer) ? undefined : layer;
+}

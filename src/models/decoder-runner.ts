@@ -6,7 +6,7 @@ import {
   type CompiledGradient,
   type HostTensors,
 } from '../compiler/compile.js';
-import { floats, floatTensor, intTensor, type HostTensor } from '../compiler/program.js';
+import { floats, intTensor, type HostTensor } from '../compiler/program.js';
 import type { Tensors } from '../compiler/trace.js';
 import type { Batch } from '../data/batch.js';
 import { padTexts } from '../data/packing.js';
@@ -18,14 +18,13 @@ import { blockPrefix, type BlockConfig, type DecoderConfig } from './decoder-con
 import { EmbeddingGradients } from './embedding-gradients.js';
 import type { BlockDropout } from './layers.js';
 import { maskKind, maskName } from './layer-masks.js';
-import { adapterShape } from './lora.js';
 import { PAST_KEY, PAST_VALUE, PrefixCache, type PrefixStates } from './prefix.js';
 import { prelude, PREFIX } from './prelude.js';
 import { addTo, type GradientSink } from './gradient-sink.js';
 import type { RouterOutput } from './router.js';
+import { RunnerWeights } from './runner-weights.js';
 import type { ForwardOptions, LayerRouter, Pass, Runner, RunnerOptions } from './runner.js';
 import { tilesOf, type Tile } from './tiles.js';
-import { blockWeightShapes, embeddingShapes } from './weight-shapes.js';
 
 interface TileState {
   readonly tile: Tile;
@@ -72,7 +71,7 @@ export class DecoderRunner implements Runner {
   private readonly prefixes = new PrefixCache();
   /** By structure. */
   private readonly blocks: readonly BlockPrograms[];
-  private readonly weights = new Map<string, HostTensor>();
+  private readonly weights: RunnerWeights;
   private readonly dropout: BlockMasks;
   /** Masks are held for the backward pass instead of being made again: a byte an element. */
   private readonly keepsMasks: boolean;
@@ -80,8 +79,7 @@ export class DecoderRunner implements Runner {
 
   constructor(private readonly options: RunnerOptions) {
     const { decoder, pool, threads, trainable = new Map<string, Float32Array>() } = options;
-    for (const [name, data] of [...decoder.weights, ...trainable])
-      this.weights.set(name, floatTensor(data, shapeOf(name, data, options)));
+    this.weights = new RunnerWeights(decoder, trainable);
     const runtime = threads === undefined ? { pool } : { pool, threads };
     this.prelude = compile((inputs) => prelude(inputs, decoder.config, options), {
       ...runtime,
@@ -259,12 +257,11 @@ export class DecoderRunner implements Runner {
       await gradient.release();
     }
     await this.embeddingGradients.dispose();
+    this.weights.clear();
   }
 
   weight(name: string): HostTensor {
-    const tensor = this.weights.get(name);
-    if (tensor === undefined) throw internalError(`no weight ${name}`);
-    return tensor;
+    return this.weights.get(name);
   }
 
   /** Keys and values of a prefix in every block. */
@@ -294,16 +291,17 @@ export class DecoderRunner implements Runner {
   }
 
   private async begin(tile: Tile, prefix?: Int32Array): Promise<TileState> {
-    const { inputIds, segments } = tile;
+    const { segments } = tile;
     const positions = prefix === undefined ? tile.positions : movedBy(tile.positions, prefix.length);
-    const tables = Object.keys(embeddingShapes(this.options.decoder.config));
+    const { inputIds, tables, release } = this.weights.embedding(tile.inputIds);
     const { x, ...prelude } = await this.prelude.run({
       inputIds,
       positions,
       segments,
       ...(prefix === undefined ? {} : { [PREFIX]: intTensor(prefix, [prefix.length]) }),
-      ...Object.fromEntries(tables.map((name) => [name, this.weight(name)])),
+      ...tables,
     });
+    release();
     return { tile, prelude, inputs: [x as HostTensor], also: [], routers: [], saved: [], masks: [] };
   }
 
@@ -337,14 +335,7 @@ export class DecoderRunner implements Runner {
   }
 
   private layerWeights(layer: number): HostTensors {
-    const { config } = this.options.decoder;
-    const params: Record<string, HostTensor> = {};
-    const names = new Set([
-      ...Object.keys(blockWeightShapes(config, layer)),
-      ...this.programsOf(layer).trainable,
-    ]);
-    for (const name of names) params[name] = this.weight(blockPrefix(config, layer) + name);
-    return params;
+    return this.weights.ofBlock(layer, this.programsOf(layer).trainable);
   }
 
   private blockInputs(
@@ -374,10 +365,4 @@ function localNames(config: DecoderConfig, structure: number, trainable: Iterabl
   const first = config.layers.findIndex((layer) => layer.structure === structure);
   const prefix = blockPrefix(config, first);
   return [...trainable].filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
-}
-
-function shapeOf(name: string, data: Float32Array, { decoder }: RunnerOptions): readonly number[] {
-  const shape = decoder.shapes.get(name) ?? adapterShape(decoder.config, name, data.length);
-  if (shape === undefined) throw internalError(`no shape for ${name}`);
-  return shape;
 }

@@ -110,30 +110,3 @@ export function mergeLora(
     }
   }
 }
-
-/**
- * Merges a whole adapter into a decoder's weights, in place: `X.weight` += scale * `X.lora_B.weight` `X.lora_A.weight`.
- * @throws UserError where the adapter does not fit the decoder
- */
-export function mergeAdapter(
-  weights: ReadonlyMap<string, Float32Array>,
-  tensors: ReadonlyMap<string, Float32Array>,
-  options: {
-    readonly rank: number;
-    readonly alpha: number;
-    readonly where: string;
-    readonly layout?: MatrixLayout;
-  },
-): void {
-  const { rank, alpha, where, layout = 'outIn' } = options;
-  for (const [name, a] of tensors) {
-    if (!name.endsWith(LORA_A)) continue;
-    const base = name.slice(0, -LORA_A.length);
-    const b = tensors.get(`${base}.lora_B.weight`);
-    const weight = weights.get(`${base}.weight`);
-    if (b === undefined || weight?.length !== (a.length / rank) * (b.length / rank))
-      throw userError({ what: `the adapter of ${base} does not fit the model`, where });
-    mergeLora(weight, a, b, { rank, scale: alpha / rank, layout });
-  }
-}
-const LORA_A = '.lora_A.weight';

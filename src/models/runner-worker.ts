@@ -5,6 +5,7 @@ import { internalError } from '../shared/errors.js';
 import type { WorkerReply, WorkerRequest, WorkerStart } from './runner-messages.js';
 import type { Pass } from './runner.js';
 import { DecoderRunner } from './decoder-runner.js';
+import { isPacked } from './resident.js';
 import { GradientSink } from './gradient-sink.js';
 
 /** A worker thread of `ParallelRunner`: a runner of its own, with its own copy of the weights. */
@@ -16,7 +17,10 @@ function serve(): void {
   const decoder = { ...start.decoder, rawConfig: {}, tokenizer: { json: {}, config: {} } };
   // Full tuning trains the decoder's own weights: the copies of both have to be one.
   const trainable = new Map(
-    [...(start.trainable ?? [])].map(([name, data]) => [name, decoder.weights.get(name) ?? data]),
+    [...(start.trainable ?? [])].map(([name, data]) => {
+      const weight = decoder.weights.get(name);
+      return [name, weight === undefined || isPacked(weight) ? data : weight];
+    }),
   );
   const runner = new DecoderRunner({ ...start, decoder, trainable, pool });
   const sink = new GradientSink(start.gradients);

@@ -1,14 +1,20 @@
 import { z } from 'zod';
 import { initialiseSchema } from './initialise.js';
 
+/**
+ * How frozen weights lie in memory: all in float32; as the file has them; or in fewer bits. Matrices of blocks and the embedding only, expanded to
+ * float32 block by block just before it runs. int8 and int4 are GGUF's Q8_0 and Q4_0: 32 values with one scale.
+ */
+export const residentPrecisionSchema = z.enum(['float32', 'stored', 'bfloat16', 'int8', 'int4']);
+export type ResidentPrecision = z.output<typeof residentPrecisionSchema>;
+
 /** `embedded`, a folder, a GGUF file, a mapping with more to say about it, or the shape of a new decoder. The value is always a mapping. */
 export const modelSchema = z
   .union([
     z.string().min(1),
     z.strictObject({
       path: z.string().min(1),
-      /** `stored`: frozen weights stay as the file has them and are expanded block by block; `float32`: expanded once. */
-      residentPrecision: z.enum(['stored', 'float32']).default('float32'),
+      residentPrecision: residentPrecisionSchema.default('float32'),
     }),
     /** Starts from fresh weights, with a tokenizer trained on `data.train`. */
     z.strictObject({ initialise: initialiseSchema }),

@@ -5,8 +5,9 @@ import { checkTokenizerFits, createTokenizer } from '../data/tokenizer.js';
 import { loadDecoder, type Decoder } from '../models/decoder.js';
 import { positionLimit, type DecoderConfig } from '../models/decoder-config.js';
 import { checkpointNames } from '../models/families/index.js';
-import { matrixLayout, mergeAdapter } from '../models/lora.js';
-import type { AttentionMode, WindowMode } from '../models/schema.js';
+import { matrixLayout } from '../models/lora.js';
+import { mergeAdapter } from '../models/merge-adapter.js';
+import type { AttentionMode, ResidentPrecision, WindowMode } from '../models/schema.js';
 import {
   localModel,
   openDecoder,
@@ -42,6 +43,12 @@ export interface RecipeOverrides {
   readonly maxTokens?: number;
 }
 
+/** How a model is opened, beside its recipe. */
+export interface LoadOptions {
+  /** How its frozen weights lie in memory (default float32). */
+  readonly residentPrecision?: ResidentPrecision;
+}
+
 /** Longest text of a decoder that was never trained to embed. */
 const DEFAULT_MAX_TOKENS = 512;
 
@@ -53,10 +60,11 @@ const DEFAULT_MAX_TOKENS = 512;
 export async function loadEmbeddingModel(
   model: string,
   overrides: RecipeOverrides = {},
+  options: LoadOptions = {},
 ): Promise<EmbeddingModel & { readonly manifest?: Manifest }> {
   const path = await localModel(model);
   const manifest = await manifestOf(path);
-  const decoder = await decoderOf(path, manifest);
+  const decoder = await decoderOf(path, manifest, options);
   const tokenizer = createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config, path);
   checkTokenizerFits(tokenizer, decoder.config.vocab_size, path);
   const own = manifest?.recipe ?? bareRecipe(decoder, overrides.prompt);
@@ -85,8 +93,12 @@ async function manifestOf(path: string): Promise<Manifest | undefined> {
   return stats.isDirectory() ? readManifest(path) : undefined;
 }
 
-async function decoderOf(path: string, manifest: Manifest | undefined): Promise<Decoder> {
-  if (manifest?.kind !== 'adapter') return readDecoder(path);
+async function decoderOf(
+  path: string,
+  manifest: Manifest | undefined,
+  options: LoadOptions,
+): Promise<Decoder> {
+  if (manifest?.kind !== 'adapter') return readDecoder(path, options);
   const { base, previous } = manifest;
   await localModel(base.path).catch((error: unknown) => {
     const got = error instanceof Error ? error.message : String(error);
@@ -100,7 +112,7 @@ async function decoderOf(path: string, manifest: Manifest | undefined): Promise<
       expected: String(base.bytes),
     });
   }
-  const decoder = await readDecoder(base.path);
+  const decoder = await readDecoder(base.path, options);
   const own = manifest.ownAdapter ? [path] : [];
   for (const folder of [...previous.map((stage) => join(path, 'previous', stage)), ...own]) {
     const layout = matrixLayout(decoder.config);
@@ -113,10 +125,10 @@ async function decoderOf(path: string, manifest: Manifest | undefined): Promise<
   return decoder;
 }
 
-async function readDecoder(path: string): Promise<Decoder> {
+async function readDecoder(path: string, options: LoadOptions): Promise<Decoder> {
   const source = await openDecoder(path === 'embedded' ? assetPath('tiny') : path);
   try {
-    return await loadDecoder(source);
+    return await loadDecoder(source, options);
   } finally {
     await source.weights.close();
   }

@@ -2,6 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Decoder } from '../models/decoder.js';
 import { matrixLayout, mergeLora } from '../models/lora.js';
+import { isPacked, valuesOf } from '../models/resident.js';
 import type { ProbeResult } from '../models/probe.js';
 import type { TuningConfig } from '../models/schema.js';
 import {
@@ -147,9 +148,9 @@ function mergedWeights({ decoder, tuning, parameters }: TrainedModel): TensorToW
     const stem = name.slice(0, -'.weight'.length);
     const [a, b] = ['A', 'B'].map((side) => parameters.get(`${stem}.lora_${side}.weight`));
     const data = (): Float32Array => {
-      if (a === undefined || b === undefined) return parameters.get(name) ?? base;
+      if (a === undefined || b === undefined) return parameters.get(name) ?? valuesOf(base);
       const { rank, alpha } = loraOf(tuning);
-      const merged = base.slice();
+      const merged = isPacked(base) ? valuesOf(base) : base.slice();
       mergeLora(merged, a, b, { rank, scale: alpha / rank, layout: matrixLayout(decoder.config) });
       return merged;
     };

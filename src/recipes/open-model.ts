@@ -7,7 +7,8 @@ import type { ModelMeta } from '../evaluation/mteb.js';
 import type { DecoderConfig } from '../models/decoder-config.js';
 import { parseDecoderConfig } from '../models/families/index.js';
 import { probeAttention, type ProbeResult } from '../models/probe.js';
-import type { AttentionMode, WindowMode } from '../models/schema.js';
+import { piecesOf } from '../models/resident.js';
+import type { AttentionMode, ResidentPrecision, WindowMode } from '../models/schema.js';
 import { localModel, openSafetensors } from '../models/weights/index.js';
 import { readJsonFile } from '../models/weights/json-file.js';
 import { elementCount } from '../models/weights/types.js';
@@ -37,6 +38,8 @@ export interface ModelOptions {
   readonly task?: string;
   readonly maxTokens?: number;
   readonly threads?: number;
+  /** How frozen weights lie in memory (default float32). */
+  readonly residentPrecision?: ResidentPrecision;
 }
 
 export interface OpenModel {
@@ -62,7 +65,11 @@ export async function openModel(
 ): Promise<OpenModel> {
   const { model: given, probe: probing = true } = options;
   const path = await localModel(given);
-  const embedder = await Embedder.open(path, { ...recipeOverrides(options), ...threadsOf(options) });
+  const embedder = await Embedder.open(path, {
+    ...recipeOverrides(options),
+    ...threadsOf(options),
+    ...(options.residentPrecision === undefined ? {} : { residentPrecision: options.residentPrecision }),
+  });
   try {
     const { recipe, model, manifest } = embedder;
     const probe =
@@ -178,8 +185,10 @@ export function revisionOf({ recipe, model, manifest }: Embedder, path: string):
     if (file === undefined) throw internalError('an exported folder without a file');
     hashFile(join(path, file), (bytes) => hash.update(bytes));
   } else {
-    for (const data of [...model.decoder.weights.values(), ...model.poolingParameters.values()])
-      hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    // The same however they lie in memory.
+    for (const weight of [...model.decoder.weights.values(), ...model.poolingParameters.values()])
+      for (const { buffer, byteOffset, byteLength } of piecesOf(weight))
+        hash.update(new Uint8Array(buffer, byteOffset, byteLength));
   }
   return hash.digest('hex').slice(0, 40);
 }

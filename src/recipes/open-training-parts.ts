@@ -133,7 +133,12 @@ async function openBase({ model, train }: RunConfig, { texts }: TrainingTexts): 
   try {
     const inputs: InputFile[] = [];
     for (const path of [base, ...adapters]) inputs.push(...(await hashInputs(path)));
-    return { decoder: await loadDecoder(source), base: await baseReference(model.path), inputs };
+    const { residentPrecision } = model;
+    return {
+      decoder: await loadDecoder(source, { residentPrecision }),
+      base: await baseReference(model.path),
+      inputs,
+    };
   } finally {
     await source.weights.close();
   }

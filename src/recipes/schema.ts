@@ -50,6 +50,18 @@ export const runSchema = z
       const message = `${own}${problem.expected}${hint === undefined ? '' : ` (${hint})`}`;
       context.addIssue({ code: 'custom', path, message, input: prompt });
     }
+    const { model } = config;
+    const packed = 'residentPrecision' in model && model.residentPrecision !== 'float32';
+    const tunings = [config.tuning, ...Object.values(config.stages).map((stage) => stage.tuning)];
+    if (packed && tunings.some((tuning) => tuning?.type === 'full')) {
+      const message = 'float32, as full tuning trains these weights';
+      context.addIssue({
+        code: 'custom',
+        path: ['model', 'residentPrecision'],
+        message,
+        input: model.residentPrecision,
+      });
+    }
     for (const [name, stage] of Object.entries(config.stages)) {
       if (stage.objective !== 'contrastive') continue;
       const sets = Object.keys(config.data.sets);

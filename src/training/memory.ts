@@ -3,15 +3,17 @@ import { traceGradient } from '../compiler/compile.js';
 import { savedBytes, splitGraph, type SavePolicy } from '../compiler/split.js';
 import type { InputSpec } from '../compiler/trace.js';
 import { block } from '../models/block.js';
-import { blockPrefix, structureOf } from '../models/decoder-config.js';
-import type { Decoder } from '../models/decoder.js';
+import { blockPrefix, layerOf, structureOf } from '../models/decoder-config.js';
+import { headName, type Decoder } from '../models/decoder.js';
 import type { Params } from '../models/layers.js';
 import { adapterSites } from '../models/block-masks.js';
 import { loraShapes } from '../models/lora.js';
 import { weightCopies } from '../models/parallel-runner.js';
+import { isPacked, residentBytes } from '../models/resident.js';
 import type { TuningConfig } from '../models/schema.js';
 import { blockWeightShapes } from '../models/weight-shapes.js';
 import type { EmbeddingRecipe } from '../pooling/embedding-model.js';
+import { packedHeadBytes } from './objectives/packed-head.js';
 import type { StageConfig } from './schema.js';
 
 export interface MemorySizing {
@@ -59,7 +61,7 @@ export function memoryEstimate(sizing: MemorySizing, { policy, copies }: MemoryP
   const { config } = decoder;
   const count = (shapes: Iterable<readonly number[]>): number =>
     [...shapes].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
-  const weights = count(decoder.shapes.values());
+  const weights = [...decoder.weights.values()].reduce((sum, { length }) => sum + length, 0);
   const frozen = tuning.type === 'none';
   const adapted = tuning.type === 'lora' ? count(loraShapes(config, tuning).values()) : weights;
   const trained = frozen ? 0 : adapted;
@@ -71,11 +73,28 @@ export function memoryEstimate(sizing: MemorySizing, { policy, copies }: MemoryP
   const logits = stage.objective === 'simcse' || stage.objective === 'contrastive' ? 0 : 5 * (1 << 24) * 4;
   return (
     PROCESS_BYTES +
-    4 * weights * copies +
+    weightBytes(sizing, copies) +
     4 * trained * (tuning.type === 'lora' ? 4 : 3) +
     tokens * perToken +
     logits
   );
+}
+
+/** Weights in memory: packed ones once, float32 and the block that is expanded for every copy, and a packed head that is read. */
+function weightBytes({ decoder, stage }: MemorySizing, copies: number): number {
+  const { config, weights } = decoder;
+  let bytes = 0;
+  const expanded = new Array<number>(config.num_hidden_layers).fill(0);
+  for (const [name, weight] of weights) {
+    const { shared, own } = residentBytes(weight);
+    bytes += shared + own * copies;
+    const layer = isPacked(weight) ? layerOf(config, name) : undefined;
+    if (layer !== undefined) expanded[layer] = (expanded[layer] ?? 0) + 4 * weight.length;
+  }
+  const head = weights.get(headName(decoder));
+  const predicts = stage.objective === 'mntp' || stage.objective === 'causalLm';
+  const headBytes = predicts && head !== undefined && isPacked(head) ? packedHeadBytes(config) : 0;
+  return bytes + headBytes + copies * Math.max(0, ...expanded);
 }
 
 /** Tokens of a large batch or chunk of one, and a tenth more than the mean, blank places included. */

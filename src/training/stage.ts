@@ -6,8 +6,10 @@ import type { TextList } from '../data/text-list.js';
 import { chosenChunks } from '../data/token-chunks.js';
 import { positionLimit } from '../models/decoder-config.js';
 import { parameterCounts, type Decoder } from '../models/decoder.js';
-import { initialiseLora, matrixLayout, mergeLora } from '../models/lora.js';
+import { initialiseLora, matrixLayout } from '../models/lora.js';
+import { mergeInto } from '../models/merge-adapter.js';
 import { createRunner } from '../models/parallel-runner.js';
+import { isPacked } from '../models/resident.js';
 import type { Runner } from '../models/runner.js';
 import { GradientSink } from '../models/gradient-sink.js';
 import type { DropoutContext } from '../models/block-masks.js';
@@ -20,7 +22,7 @@ import {
 } from '../pooling/embedding-model.js';
 import { normaliseRows, PackedEncoder } from '../pooling/packed-encoder.js';
 import { createPooling } from '../pooling/registry.js';
-import { assertNever, userError } from '../shared/errors.js';
+import { assertNever, internalError, userError } from '../shared/errors.js';
 import { hashKey, hashString } from '../shared/random.js';
 import { learningRateAt } from './learning-rate.js';
 import { memoryEstimate, planMemory } from './memory.js';
@@ -94,14 +96,19 @@ function mergeStage(decoder: Decoder, { stage, parameters }: FinishedStage, runT
   const tuning = stage.tuning ?? runTuning;
   for (const [name, values] of parameters) {
     const weight = decoder.weights.get(name);
-    if (weight !== undefined && weight !== values) weight.set(values);
+    if (weight !== undefined && weight !== values) {
+      if (isPacked(weight)) throw internalError(`${name} was trained, and is packed`);
+      weight.set(values);
+    }
     if (tuning.type !== 'lora' || !name.endsWith('.lora_A.weight')) continue;
     const base = name.slice(0, -'.lora_A.weight'.length);
     const b = parameters.get(`${base}.lora_B.weight`);
     const target = decoder.weights.get(`${base}.weight`);
     if (b === undefined || target === undefined)
       throw userError({ what: `the adapter of ${base} is not whole` });
-    mergeLora(target, values, b, {
+    mergeInto(target, {
+      a: values,
+      b,
       rank: tuning.rank,
       scale: tuning.alpha / tuning.rank,
       layout: matrixLayout(decoder.config),
@@ -284,12 +291,27 @@ function trainedWeights(decoder: Decoder, tuning: TuningConfig, seed: number): M
     case 'lora':
       return initialiseLora(decoder.config, tuning, seed);
     case 'full':
-      return new Map(decoder.weights);
+      return float32Weights(decoder);
     case 'none':
       return new Map();
     default:
       return assertNever(tuning);
   }
+}
+
+/** @throws UserError where some are packed */
+function float32Weights({ weights }: Decoder): Map<string, Float32Array> {
+  return new Map(
+    [...weights].map(([name, weight]) => {
+      if (!isPacked(weight)) return [name, weight];
+      throw userError({
+        what: 'full tuning trains weights in float32',
+        where: 'model.residentPrecision',
+        got: weight.storedType,
+        expected: 'float32',
+      });
+    }),
+  );
 }
 
 interface GradientOptions {

@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Embedder } from '../../src/embedder/embedder.js';
+import { valuesOf } from '../../src/models/resident.js';
 import { exportFolder } from '../../src/export/folder.js';
 import type { EmbeddingRecipe } from '../../src/pooling/embedding-model.js';
 import { loadEmbeddingModel } from '../../src/pooling/load-model.js';
@@ -159,7 +160,7 @@ describe('refusals', () => {
 
   it('a file that does not give the model back is an error and leaves nothing', async () => {
     const model = await modelWith({});
-    model.decoder.weights.get('model.norm.weight')!.fill(NaN);
+    valuesOf(model.decoder.weights.get('model.norm.weight')!).fill(NaN);
     const parent = await temporary();
     await expect(exportFolder(model, join(parent, 'embedder'))).rejects.toThrow(
       /internal: onnx\/model.onnx is not the model/,

@@ -4,7 +4,7 @@ import { compile, type CompiledFunction } from '../../src/compiler/compile.js';
 import type { TensorPool } from '../../src/compiler/pool.js';
 import { floats, floatTensor, type HostTensor } from '../../src/compiler/program.js';
 import type { TokenizedText } from '../../src/data/batch.js';
-import { headName, loadDecoder, type Decoder } from '../../src/models/decoder.js';
+import { headName, loadDecoder, type Float32Decoder } from '../../src/models/decoder.js';
 import { lastHiddenState, logits } from '../../src/models/output.js';
 import type { Pass } from '../../src/models/runner.js';
 import type { AttentionMode, WindowMode } from '../../src/models/schema.js';
@@ -32,14 +32,14 @@ interface Description {
 }
 
 export interface FamilyGolden extends Description {
-  readonly decoder: Decoder;
+  readonly decoder: Float32Decoder;
   readonly tokenized: readonly TokenizedText[];
   /** Values of one text in a reference tensor [N, T, ...] (right- or left-padded) or [n, ...]. */
   readonly expected: (name: string, text: number) => Float32Array;
   readonly has: (name: string) => boolean;
 }
 
-export async function familyDecoder(path: string): Promise<Decoder> {
+export async function familyDecoder(path: string): Promise<Float32Decoder> {
   const source = await openDecoder(path);
   try {
     return await loadDecoder(source);
@@ -96,7 +96,7 @@ export class Ends {
   private readonly program: CompiledFunction;
 
   constructor(
-    private readonly decoder: Decoder,
+    private readonly decoder: Float32Decoder,
     pool: TensorPool,
   ) {
     const { config } = decoder;

@@ -9,7 +9,7 @@ import type { Batch, TokenizedText } from '../../src/data/batch.js';
 import { packTexts, padTexts } from '../../src/data/packing.js';
 import { block } from '../../src/models/block.js';
 import { blockPrefix, structureOf } from '../../src/models/decoder-config.js';
-import { headName, loadDecoder, type Decoder } from '../../src/models/decoder.js';
+import { headName, loadDecoder, type Float32Decoder } from '../../src/models/decoder.js';
 import { maskKind, maskName } from '../../src/models/layer-masks.js';
 import { lastHiddenState, logits } from '../../src/models/output.js';
 import { prelude } from '../../src/models/prelude.js';
@@ -45,7 +45,7 @@ function relativeDifference(actual: ArrayLike<number>, expected: ArrayLike<numbe
   return Math.sqrt(difference / norm);
 }
 
-async function open(name: string): Promise<Decoder> {
+async function open(name: string): Promise<Float32Decoder> {
   const source = await openDecoder(`${folder}${name}`);
   const decoder = await loadDecoder(source);
   await source.weights.close();
@@ -56,7 +56,7 @@ const pool = new TensorPool();
 
 class Case {
   private constructor(
-    readonly decoder: Decoder,
+    readonly decoder: Float32Decoder,
     readonly golden: Golden,
     readonly reference: WeightStore,
   ) {}

@@ -1,7 +1,9 @@
 import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { initialiseLora, mergeAdapter } from '../../src/models/lora.js';
+import { initialiseLora } from '../../src/models/lora.js';
+import { mergeAdapter } from '../../src/models/merge-adapter.js';
+import { valuesOf } from '../../src/models/resident.js';
 import { probeAttention } from '../../src/models/probe.js';
 import type { TuningConfig } from '../../src/models/schema.js';
 import { openDecoder, readAdapter } from '../../src/models/weights/index.js';
@@ -66,9 +68,13 @@ async function trained(change: Partial<TrainedModel> = {}): Promise<TrainedModel
   };
 }
 
+function floats({ decoder }: TrainedModel): Map<string, Float32Array> {
+  return new Map([...decoder.weights].map(([name, weight]) => [name, valuesOf(weight)]));
+}
+
 /** The weights that the model has once its own adapter is merged too. */
 function merged({ decoder, parameters }: TrainedModel): Map<string, Float32Array> {
-  const weights = new Map([...decoder.weights].map(([name, values]) => [name, values.slice()]));
+  const weights = new Map([...decoder.weights].map(([name, values]) => [name, valuesOf(values).slice()]));
   mergeAdapter(weights, parameters, { rank: 3, alpha: 6, where: 'test' });
   return weights;
 }
@@ -101,7 +107,7 @@ describe('a trained folder', () => {
     const full: MergedStage = {
       name: 'pretrain',
       tuning: { type: 'full' },
-      parameters: model.decoder.weights,
+      parameters: floats(model),
     };
     const folder = await temporary();
     await saveTrained(folder, { ...model, previous: [full] });
@@ -115,7 +121,7 @@ describe('a trained folder', () => {
     await saveTrained(own, {
       ...model,
       tuning: { type: 'full' },
-      parameters: model.decoder.weights,
+      parameters: floats(model),
       previous: [],
     });
     expect((await loadEmbeddingModel(own)).decoder.weights).toEqual(model.decoder.weights);

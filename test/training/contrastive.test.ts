@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { listedExamples, type Example } from '../../src/data/examples.js';
+import { valuesOf } from '../../src/models/resident.js';
 import { createTokenizer } from '../../src/data/tokenizer.js';
 import { createPooling, poolPadded } from '../../src/pooling/registry.js';
 import type { TrainingExamples } from '../../src/training/contrastive-data.js';
@@ -73,7 +74,7 @@ describe('a contrastive stage', () => {
         const own = decoder.shapes.get(name);
         const shape =
           own ?? (name.includes('.lora_A.') ? [data.length / columns, columns] : [rows, data.length / rows]);
-        return [name, { data, shape }] as const;
+        return [name, { data: valuesOf(data), shape }] as const;
       }),
     );
     const reference = referenceGradients(shapes, runner.state().parameters.keys(), (weights) => {

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createTokenizer } from '../../src/data/tokenizer.js';
+import { valuesOf } from '../../src/models/resident.js';
 import type { Decoder } from '../../src/models/decoder.js';
 import type { AttentionMode, TuningConfig } from '../../src/models/schema.js';
 import { createPooling, poolPadded } from '../../src/pooling/registry.js';
@@ -48,7 +49,7 @@ function arraysOf(decoder: Decoder, stage: StageRunner, config: PoolingConfig) {
   return new Map(
     [...decoder.weights, ...stage.state().parameters].map(([name, data]) => [
       name,
-      { data, shape: shapeOf(name, data.length) },
+      { data: valuesOf(data), shape: shapeOf(name, data.length) },
     ]),
   );
 }

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { TensorPool } from '../../src/compiler/pool.js';
+import { valuesOf } from '../../src/models/resident.js';
 import { createTokenizer } from '../../src/data/tokenizer.js';
 import { causalLm } from '../../src/training/objectives/token-prediction.js';
 import type { CausalLmStageConfig } from '../../src/training/schema.js';
@@ -107,7 +108,7 @@ describe('compat: llm2vec', () => {
     const arrays = new Map(
       [...decoder.weights, ...parameters].map(([name, data]) => [
         name,
-        { data, shape: shapeOf(name, data.length) },
+        { data: valuesOf(data), shape: shapeOf(name, data.length) },
       ]),
     );
     const { loss, gradients } = referenceGradients(arrays, parameters.keys(), (weights) => {

@@ -4,7 +4,7 @@ import { exists } from '../../shared/files.js';
 import { mergeLora } from '../lora.js';
 import { readJsonFile } from './json-file.js';
 import { readAdapter, type Adapter } from './peft.js';
-import type { WeightStore } from './types.js';
+import type { MergedAdapter, WeightStore } from './types.js';
 
 /** Whether a folder holds a PEFT adapter and no weights of its own. LLM2Vec's have a config.json beside it. */
 export async function isAdapterFolder(folder: string): Promise<boolean> {
@@ -50,17 +50,24 @@ export async function withAdapters(base: WeightStore, folders: readonly string[]
     checkFits(adapter, base, folder);
     adapters.push(adapter);
   }
+  const mergedInto = (name: string): MergedAdapter[] => {
+    const stem = name.replace(/\.weight$/, '');
+    return adapters.flatMap(({ tensors, rank, alpha }) => {
+      const a = tensors.get(`${stem}.lora_A.weight`);
+      const b = tensors.get(`${stem}.lora_B.weight`);
+      return a === undefined || b === undefined ? [] : [{ a, b, rank, scale: alpha / rank }];
+    });
+  };
   return {
     ...base,
     read: async (name) => {
       const weight = await base.read(name);
-      const stem = name.replace(/\.weight$/, '');
-      for (const { tensors, rank, alpha } of adapters) {
-        const a = tensors.get(`${stem}.lora_A.weight`);
-        const b = tensors.get(`${stem}.lora_B.weight`);
-        if (a !== undefined && b !== undefined) mergeLora(weight, a, b, { rank, scale: alpha / rank });
-      }
+      for (const adapter of mergedInto(name)) mergeLora(weight, adapter.a, adapter.b, adapter);
       return weight;
+    },
+    readPacked: async (name) => {
+      const packed = await base.readPacked?.(name);
+      return packed && { ...packed, merged: [...packed.merged, ...mergedInto(name)] };
     },
   };
 }

@@ -41,16 +41,8 @@ export function expertStore(store: WeightStore, names: ExpertNames): WeightStore
       renamed.set(router === null ? name : `${router[1]}${names.router}.weight`, name);
     }
   }
-  const held = new Map<string, Promise<Float32Array>>();
-  const whole = (name: string): Promise<Float32Array> => {
-    const known = held.get(name);
-    if (known !== undefined) return known;
-    const read = store.read(name);
-    const [oldest] = held.keys();
-    if (held.size >= HELD && oldest !== undefined) held.delete(oldest);
-    held.set(name, read);
-    return read;
-  };
+  const whole = holding((name) => store.read(name));
+  const wholePacked = holding(async (name) => store.readPacked?.(name));
   return {
     names: [...renamed.keys(), ...parts.keys()],
     info: (name): TensorInfo | undefined => {
@@ -66,7 +58,32 @@ export function expertStore(store: WeightStore, names: ExpertNames): WeightStore
       if (part.start + count > data.length) throw internalError(`${name} lies outside ${part.from}`);
       return data.slice(part.start, part.start + count);
     },
+    readPacked: async (name) => {
+      const part = parts.get(name);
+      if (part === undefined) return store.readPacked?.(renamed.get(name) ?? name);
+      const packed = await wholePacked(part.from);
+      if (packed === undefined) return undefined;
+      const length = part.shape[0] * part.shape[1];
+      const bytesPerValue = packed.bytes.length / packed.length;
+      const bytes = new Uint8Array(new SharedArrayBuffer(length * bytesPerValue));
+      bytes.set(packed.bytes.subarray(part.start * bytesPerValue, part.start * bytesPerValue + bytes.length));
+      return { ...packed, length, bytes };
+    },
     close: () => store.close(),
+  };
+}
+
+/** Reads, and remembers the last few results. */
+function holding<Value>(read: (name: string) => Promise<Value>): (name: string) => Promise<Value> {
+  const held = new Map<string, Promise<Value>>();
+  return (name) => {
+    const known = held.get(name);
+    if (known !== undefined) return known;
+    const value = read(name);
+    const [oldest] = held.keys();
+    if (held.size >= HELD && oldest !== undefined) held.delete(oldest);
+    held.set(name, value);
+    return value;
   };
 }
 

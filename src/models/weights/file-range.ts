@@ -7,6 +7,8 @@ export interface RangeFile {
   readonly size: number;
   /** Bytes [start, start + length) in memory of their own, aligned for any typed array. @throws UserError where the file ends before. */
   read(start: number, length: number): Promise<ArrayBuffer>;
+  /** The same in memory that threads share. */
+  readShared(start: number, length: number): Promise<Uint8Array>;
   close(): Promise<void>;
 }
 
@@ -31,23 +33,38 @@ export async function openRangeFile(path: string, what: string): Promise<RangeFi
     await handle.close();
     throw userError({ what: `cannot open ${what}`, where: path, got: 'not a file' });
   }
-  const read = async (start: number, length: number): Promise<ArrayBuffer> => {
-    const ended = (): Error =>
-      userError({
-        what: 'file ends too early',
-        where: path,
-        got: `${stats.size} bytes`,
-        expected: `at least ${start + length}`,
-      });
-    if (start + length > stats.size) throw ended();
-    const buffer = new ArrayBuffer(length);
+  const fill = async (buffer: ArrayBuffer | SharedArrayBuffer, start: number): Promise<void> => {
+    const length = buffer.byteLength;
     for (let done = 0; done < length;) {
       const part = new Uint8Array(buffer, done, Math.min(readChunk, length - done));
       const { bytesRead } = await handle.read(part, 0, part.length, start + done);
-      if (bytesRead === 0) throw ended();
+      if (bytesRead === 0) throw ended(start, length);
       done += bytesRead;
     }
-    return buffer;
   };
-  return { path, size: stats.size, read, close: () => handle.close() };
+  const ended = (start: number, length: number): Error =>
+    userError({
+      what: 'file ends too early',
+      where: path,
+      got: `${stats.size} bytes`,
+      expected: `at least ${start + length}`,
+    });
+  return {
+    path,
+    size: stats.size,
+    read: async (start, length) => {
+      // Before memory is asked for.
+      if (start + length > stats.size) throw ended(start, length);
+      const buffer = new ArrayBuffer(length);
+      await fill(buffer, start);
+      return buffer;
+    },
+    readShared: async (start, length) => {
+      if (start + length > stats.size) throw ended(start, length);
+      const buffer = new SharedArrayBuffer(length);
+      await fill(buffer, start);
+      return new Uint8Array(buffer);
+    },
+    close: () => handle.close(),
+  };
 }

@@ -6,23 +6,18 @@ export function halfAt(source: Uint8Array, at: number, half: Float32Array): numb
 }
 
 /** Block: float16 scale d, 32 int8 q. Value = d * q. */
-export function expandQ8_0(bytes: ArrayBuffer): Float32Array {
+export function expandQ8_0(source: Uint8Array, target: Float32Array): void {
   const half = halfValues();
-  const source = new Uint8Array(bytes);
-  const signed = new Int8Array(bytes);
-  const target = new Float32Array((source.length / 34) * 32);
+  const signed = new Int8Array(source.buffer, source.byteOffset, source.length);
   for (let from = 0, to = 0; from < source.length; from += 34, to += 32) {
     const scale = half[(source[from] as number) | ((source[from + 1] as number) << 8)] as number;
     for (let i = 0; i < 32; i++) target[to + i] = scale * (signed[from + 2 + i] as number);
   }
-  return target;
 }
 
 /** Block: float16 scale d, 16 bytes of two 4-bit q, the low nibbles the first half. Value = d * (q - 8). */
-export function expandQ4_0(bytes: ArrayBuffer): Float32Array {
+export function expandQ4_0(source: Uint8Array, target: Float32Array): void {
   const half = halfValues();
-  const source = new Uint8Array(bytes);
-  const target = new Float32Array((source.length / 18) * 32);
   for (let from = 0, to = 0; from < source.length; from += 18, to += 32) {
     const scale = half[(source[from] as number) | ((source[from + 1] as number) << 8)] as number;
     for (let i = 0; i < 16; i++) {
@@ -31,14 +26,11 @@ export function expandQ4_0(bytes: ArrayBuffer): Float32Array {
       target[to + 16 + i] = scale * ((pair >> 4) - 8);
     }
   }
-  return target;
 }
 
 /** Block: float16 scale d, float16 minimum m, 16 bytes of two 4-bit q, the low nibbles the first half. Value = d * q + m. */
-export function expandQ4_1(bytes: ArrayBuffer): Float32Array {
+export function expandQ4_1(source: Uint8Array, target: Float32Array): void {
   const half = halfValues();
-  const source = new Uint8Array(bytes);
-  const target = new Float32Array((source.length / 20) * 32);
   for (let from = 0, to = 0; from < source.length; from += 20, to += 32) {
     const scale = half[(source[from] as number) | ((source[from + 1] as number) << 8)] as number;
     const minimum = half[(source[from + 2] as number) | ((source[from + 3] as number) << 8)] as number;
@@ -48,32 +40,25 @@ export function expandQ4_1(bytes: ArrayBuffer): Float32Array {
       target[to + 16 + i] = scale * (pair >> 4) + minimum;
     }
   }
-  return target;
 }
 
 /** Block: float16 scale d, 32 fifth bits, 16 bytes of two 4-bit q, the low nibbles the first half. Value = d * (q - 16). */
-export function expandQ5_0(bytes: ArrayBuffer): Float32Array {
+export function expandQ5_0(source: Uint8Array, target: Float32Array): void {
   const half = halfValues();
-  const source = new Uint8Array(bytes);
-  const target = new Float32Array((source.length / 22) * 32);
   for (let from = 0, to = 0; from < source.length; from += 22, to += 32) {
     const scale = halfAt(source, from, half);
     fiveBits(source, from + 2, (i, q) => (target[to + i] = scale * (q - 16)));
   }
-  return target;
 }
 
 /** Block: float16 scale d, float16 minimum m, then as Q5_0. Value = d * q + m. */
-export function expandQ5_1(bytes: ArrayBuffer): Float32Array {
+export function expandQ5_1(source: Uint8Array, target: Float32Array): void {
   const half = halfValues();
-  const source = new Uint8Array(bytes);
-  const target = new Float32Array((source.length / 24) * 32);
   for (let from = 0, to = 0; from < source.length; from += 24, to += 32) {
     const scale = halfAt(source, from, half);
     const minimum = halfAt(source, from + 2, half);
     fiveBits(source, from + 4, (i, q) => (target[to + i] = scale * q + minimum));
   }
-  return target;
 }
 
 /** Four bytes of fifth bits and 16 bytes of nibbles. */
@@ -94,20 +79,15 @@ const unevenLevels = Int8Array.of(
 );
 
 /** Block: float16 scale d, 16 bytes of two 4-bit q, the low nibbles the first half. Value = d * level[q]. */
-export function expandIQ4_NL(bytes: ArrayBuffer): Float32Array {
+export function expandIQ4_NL(source: Uint8Array, target: Float32Array): void {
   const half = halfValues();
-  const source = new Uint8Array(bytes);
-  const target = new Float32Array((source.length / 18) * 32);
   for (let from = 0, to = 0; from < source.length; from += 18, to += 32)
     unevenBlock(source, from + 2, { target, to, scale: halfAt(source, from, half) });
-  return target;
 }
 
 /** Block of 256: float16 d, upper 2 bits of eight 6-bit scales, their lower 4 bits, eight times 16 bytes as in IQ4_NL. Value = d * (scale - 32) * level[q]. */
-export function expandIQ4_XS(bytes: ArrayBuffer): Float32Array {
+export function expandIQ4_XS(source: Uint8Array, target: Float32Array): void {
   const half = halfValues();
-  const source = new Uint8Array(bytes);
-  const target = new Float32Array((source.length / 136) * 256);
   for (let from = 0, to = 0; from < source.length; from += 136, to += 256) {
     const d = halfAt(source, from, half);
     for (let part = 0; part < 8; part++) {
@@ -117,7 +97,6 @@ export function expandIQ4_XS(bytes: ArrayBuffer): Float32Array {
       unevenBlock(source, from + 8 + 16 * part, { target, to: to + 32 * part, scale });
     }
   }
-  return target;
 }
 
 function unevenBlock(

@@ -15,14 +15,14 @@ export interface GgmlType {
   readonly name: string;
   readonly blockSize: number;
   readonly blockBytes: number;
-  /** Expands whole blocks; missing where the type is known but cannot be read. */
-  readonly expand?: (bytes: ArrayBuffer) => Float32Array;
+  /** Expands whole blocks, as many as `target` holds; missing where the type is known but cannot be read. */
+  readonly expand?: (source: Uint8Array, target: Float32Array) => void;
 }
 
 /** Types by their number in the file (ggml.h, enum ggml_type). */
 export const ggmlTypes: ReadonlyMap<number, GgmlType> = new Map<number, GgmlType>([
-  [0, { name: 'F32', blockSize: 1, blockBytes: 4, expand: (bytes) => new Float32Array(bytes) }],
-  [1, { name: 'F16', blockSize: 1, blockBytes: 2, expand: (bytes) => halfToFloat(new Uint16Array(bytes)) }],
+  [0, { name: 'F32', blockSize: 1, blockBytes: 4, expand: copyFloats }],
+  [1, { name: 'F16', blockSize: 1, blockBytes: 2, expand: expandHalf }],
   [2, { name: 'Q4_0', blockSize: 32, blockBytes: 18, expand: expandQ4_0 }],
   [3, { name: 'Q4_1', blockSize: 32, blockBytes: 20, expand: expandQ4_1 }],
   [6, { name: 'Q5_0', blockSize: 32, blockBytes: 22, expand: expandQ5_0 }],
@@ -49,14 +49,28 @@ export const ggmlTypes: ReadonlyMap<number, GgmlType> = new Map<number, GgmlType
   [27, { name: 'I64', blockSize: 1, blockBytes: 8 }],
   [28, { name: 'F64', blockSize: 1, blockBytes: 8 }],
   [29, { name: 'IQ1_M', blockSize: 256, blockBytes: 56 }],
-  [
-    30,
-    { name: 'BF16', blockSize: 1, blockBytes: 2, expand: (bytes) => brainToFloat(new Uint16Array(bytes)) },
-  ],
+  [30, { name: 'BF16', blockSize: 1, blockBytes: 2, expand: expandBrain }],
   [34, { name: 'TQ1_0', blockSize: 256, blockBytes: 54 }],
   [35, { name: 'TQ2_0', blockSize: 256, blockBytes: 66 }],
   [39, { name: 'MXFP4', blockSize: 32, blockBytes: 17 }],
 ]);
+
+/** The same types by name: safetensors calls its float types the same. */
+export const storageTypes: ReadonlyMap<string, GgmlType> = new Map(
+  [...ggmlTypes.values()].map((type) => [type.name, type]),
+);
+
+function copyFloats(source: Uint8Array, target: Float32Array): void {
+  target.set(new Float32Array(source.buffer, source.byteOffset, source.length / 4));
+}
+
+function expandHalf(source: Uint8Array, target: Float32Array): void {
+  halfToFloat(new Uint16Array(source.buffer, source.byteOffset, source.length / 2), target);
+}
+
+function expandBrain(source: Uint8Array, target: Float32Array): void {
+  brainToFloat(new Uint16Array(source.buffer, source.byteOffset, source.length / 2), target);
+}
 
 /** The types that can be read, for error messages. */
 export const readableTypes = [...ggmlTypes.values()]

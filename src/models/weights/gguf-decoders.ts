@@ -240,6 +240,10 @@ function weightsOf(file: GgufFile, layout: Layout): WeightStore {
       const [rows, columns] = renamed.info(name)?.shape as [number, number];
       return transpose(data, rows, columns);
     },
+    readPacked: async (name) => {
+      const changed = isTransposed(name) || (layout.normsPlusOne === true && name.endsWith('norm.weight'));
+      return changed ? undefined : renamed.readPacked?.(name);
+    },
   };
 }
 

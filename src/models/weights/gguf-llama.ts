@@ -148,23 +148,38 @@ function llamaWeights(file: GgufFile): WeightStore {
     if (name !== 'rope_freqs.weight') stored.set(canonicalName(name, file), name);
   }
   const renamed = renamedStore(file, stored);
+  /** Of a tensor whose rows are interleaved; undefined for others. */
+  const interleavedHeads = (name: string): number | undefined => {
+    const projection = /\.self_attn\.(q|k)_proj\.(weight|bias)$/.exec(name)?.[1];
+    if (projection === undefined) return undefined;
+    const heads = projection === 'q' ? shape.heads : shape.keyValueHeads;
+    const rows = renamed.info(name)?.shape[0] ?? 0;
+    if (rows === heads * shape.headDim) return heads;
+    throw userError({
+      what: `tensor ${stored.get(name) ?? name} has the wrong shape`,
+      where: file.path,
+      got: `${rows} rows`,
+      expected: `${heads} heads of ${shape.headDim}`,
+    });
+  };
   return {
     ...renamed,
     read: async (name) => {
       const data = await renamed.read(name);
-      const projection = /\.self_attn\.(q|k)_proj\.(weight|bias)$/.exec(name)?.[1];
-      if (projection === undefined) return data;
-      const heads = projection === 'q' ? shape.heads : shape.keyValueHeads;
-      const rows = renamed.info(name)?.shape[0] ?? 0;
-      if (rows !== heads * shape.headDim) {
-        throw userError({
-          what: `tensor ${stored.get(name) ?? name} has the wrong shape`,
-          where: file.path,
-          got: `${rows} rows`,
-          expected: `${heads} heads of ${shape.headDim}`,
-        });
-      }
-      return unpermuteRows(data, heads, shape.headDim);
+      const heads = interleavedHeads(name);
+      if (heads === undefined) return data;
+      const target = new Float32Array(data.length);
+      unpermuteRows(data, target, { heads, headDim: shape.headDim });
+      return target;
+    },
+    readPacked: async (name) => {
+      const packed = await renamed.readPacked?.(name);
+      const heads = interleavedHeads(name);
+      if (packed === undefined || heads === undefined) return packed;
+      const bytes = new Uint8Array(new SharedArrayBuffer(packed.bytes.length));
+      // A row has whole blocks, so that its bytes move as its values do.
+      unpermuteRows(packed.bytes, bytes, { heads, headDim: shape.headDim });
+      return { ...packed, bytes };
     },
   };
 }
@@ -180,10 +195,15 @@ function canonicalName(name: string, file: GgufFile): string {
   throw userError({ what: `tensor ${name} has no place in a Llama`, where: file.path });
 }
 
-/** Rows [heads, headDim/2, 2] as GGML's rotary embedding pairs them -> [heads, 2, headDim/2] as Hugging Face does. */
-export function unpermuteRows(data: Float32Array, heads: number, headDim: number): Float32Array {
+/**
+ * Rows [heads, headDim/2, 2] as GGML's rotary embedding pairs them -> [heads, 2, headDim/2] as Hugging Face does, of values or of whole bytes.
+ */
+export function unpermuteRows<Numbers extends Float32Array | Uint8Array>(
+  data: Numbers,
+  target: Numbers,
+  { heads, headDim }: { readonly heads: number; readonly headDim: number },
+): void {
   const columns = data.length / (heads * headDim);
-  const target = new Float32Array(data.length);
   const half = headDim / 2;
   for (let head = 0; head < heads; head++) {
     for (let i = 0; i < half; i++) {
@@ -193,5 +213,4 @@ export function unpermuteRows(data: Float32Array, heads: number, headDim: number
       }
     }
   }
-  return target;
 }

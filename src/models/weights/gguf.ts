@@ -43,7 +43,23 @@ export async function openGguf(path: string): Promise<GgufFile> {
         const entry = entries.get(name);
         if (entry?.type.expand === undefined)
           throw userError({ what: `tensor ${name} is missing`, where: path });
-        return entry.type.expand(await file.read(dataStart + entry.offset, entry.bytes));
+        const bytes = await file.read(dataStart + entry.offset, entry.bytes);
+        if (entry.storedType === 'F32') return new Float32Array(bytes);
+        const values = new Float32Array(elementCount(entry.shape) as number);
+        entry.type.expand(new Uint8Array(bytes), values);
+        return values;
+      },
+      readPacked: async (name) => {
+        const entry = entries.get(name);
+        if (entry === undefined) throw userError({ what: `tensor ${name} is missing`, where: path });
+        if (entry.storedType === 'F32') return undefined;
+        const bytes = await file.readShared(dataStart + entry.offset, entry.bytes);
+        return {
+          storedType: entry.storedType,
+          length: elementCount(entry.shape) as number,
+          bytes,
+          merged: [],
+        };
       },
       close: () => file.close(),
     };

@@ -25,18 +25,23 @@ export function halfValues(): Float32Array {
 }
 
 /** Expands float16 bit patterns. */
-export function halfToFloat(source: Uint16Array): Float32Array {
+export function halfToFloat(
+  source: Uint16Array,
+  target: Float32Array = new Float32Array(source.length),
+): Float32Array {
   const table = halfValues();
-  const target = new Float32Array(source.length);
   for (let i = 0; i < source.length; i++) target[i] = table[source[i] as number] as number;
   return target;
 }
 
 /** Expands bfloat16 bit patterns: the upper half of a float32's bits. */
-export function brainToFloat(source: Uint16Array): Float32Array {
-  const target = new Uint32Array(source.length);
-  for (let i = 0; i < source.length; i++) target[i] = (source[i] as number) << 16;
-  return new Float32Array(target.buffer);
+export function brainToFloat(
+  source: Uint16Array,
+  target: Float32Array = new Float32Array(source.length),
+): Float32Array {
+  const bits = new Uint32Array(target.buffer, target.byteOffset, target.length);
+  for (let i = 0; i < source.length; i++) bits[i] = (source[i] as number) << 16;
+  return target;
 }
 
 /** Rounds to the nearest float16, ties to even; beyond 65,519.99 becomes infinity. */

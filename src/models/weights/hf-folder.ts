@@ -132,6 +132,7 @@ async function openShards(folder: string, indexPath: string, index: JsonObject):
         if (store === undefined) throw userError({ what: `tensor ${name} is missing`, where: indexPath });
         return store.read(name);
       },
+      readPacked: async (name) => storeOf(name)?.readPacked?.(name),
       close,
     };
   } catch (error) {

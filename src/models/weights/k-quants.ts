@@ -7,8 +7,8 @@ import { halfValues } from './half.js';
  */
 
 /** 16 bytes of 4-bit scale and minimum, 64 bytes of 2-bit q, d, m. Value = d * scale * q - m * minimum. */
-export function expandQ2_K(bytes: ArrayBuffer): Float32Array {
-  return expandBlocks(bytes, 84, (source, from, target, to, half) => {
+export function expandQ2_K(bytes: Uint8Array, values: Float32Array): void {
+  expandBlocks(bytes, values, 84, (source, from, target, to, half) => {
     const d = halfAt(source, from + 80, half);
     const m = halfAt(source, from + 82, half);
     for (let i = 0; i < 256; i++) {
@@ -19,8 +19,8 @@ export function expandQ2_K(bytes: ArrayBuffer): Float32Array {
 }
 
 /** 32 bytes of third bits, 64 bytes of 2-bit q, 12 bytes of sixteen 6-bit scales, d. Value = d * (scale - 32) * (q - 4 where the third bit is 0). */
-export function expandQ3_K(bytes: ArrayBuffer): Float32Array {
-  return expandBlocks(bytes, 110, (source, from, target, to, half) => {
+export function expandQ3_K(bytes: Uint8Array, values: Float32Array): void {
+  expandBlocks(bytes, values, 110, (source, from, target, to, half) => {
     const d = halfAt(source, from + 108, half);
     const scales = from + 96;
     for (let i = 0; i < 256; i++) {
@@ -35,8 +35,8 @@ export function expandQ3_K(bytes: ArrayBuffer): Float32Array {
 }
 
 /** d, m, 12 bytes of eight 6-bit scales and minima, 128 bytes of 4-bit q. Value = d * scale * q - m * minimum. */
-export function expandQ4_K(bytes: ArrayBuffer): Float32Array {
-  return expandBlocks(bytes, 144, (source, from, target, to, half) => {
+export function expandQ4_K(bytes: Uint8Array, values: Float32Array): void {
+  expandBlocks(bytes, values, 144, (source, from, target, to, half) => {
     const d = halfAt(source, from, half);
     const m = halfAt(source, from + 2, half);
     for (let part = 0; part < 8; part++) {
@@ -49,8 +49,8 @@ export function expandQ4_K(bytes: ArrayBuffer): Float32Array {
 }
 
 /** d, m, 12 bytes of scales and minima, 32 bytes of fifth bits, 128 bytes of 4-bit q. Value = d * scale * q - m * minimum. */
-export function expandQ5_K(bytes: ArrayBuffer): Float32Array {
-  return expandBlocks(bytes, 176, (source, from, target, to, half) => {
+export function expandQ5_K(bytes: Uint8Array, values: Float32Array): void {
+  expandBlocks(bytes, values, 176, (source, from, target, to, half) => {
     const d = halfAt(source, from, half);
     const m = halfAt(source, from + 2, half);
     for (let part = 0; part < 8; part++) {
@@ -65,8 +65,8 @@ export function expandQ5_K(bytes: ArrayBuffer): Float32Array {
 }
 
 /** 128 bytes of lower 4 bits, 64 bytes of upper 2 bits, sixteen int8 scales, d. Value = d * scale * (q - 32). */
-export function expandQ6_K(bytes: ArrayBuffer): Float32Array {
-  return expandBlocks(bytes, 210, (source, from, target, to, half) => {
+export function expandQ6_K(bytes: Uint8Array, values: Float32Array): void {
+  expandBlocks(bytes, values, 210, (source, from, target, to, half) => {
     const d = halfAt(source, from + 208, half);
     for (let i = 0; i < 256; i++) {
       const scale = ((source[from + 192 + (i >> 4)] as number) << 24) >> 24;
@@ -86,13 +86,15 @@ type ExpandBlock = (
   half: Float32Array,
 ) => void;
 
-function expandBlocks(bytes: ArrayBuffer, blockBytes: number, expand: ExpandBlock): Float32Array {
+function expandBlocks(
+  source: Uint8Array,
+  target: Float32Array,
+  blockBytes: number,
+  expand: ExpandBlock,
+): void {
   const half = halfValues();
-  const source = new Uint8Array(bytes);
-  const target = new Float32Array((source.length / blockBytes) * 256);
   for (let from = 0, to = 0; from < source.length; from += blockBytes, to += 256)
     expand(source, from, target, to, half);
-  return target;
 }
 
 /** Two bits of value i: 32 bytes hold 128 values, the lowest bits of all 32 first. */

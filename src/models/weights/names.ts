@@ -40,6 +40,7 @@ export function renamedStore(store: WeightStore, stored: ReadonlyMap<string, str
       return info === undefined ? undefined : { ...info, name };
     },
     read: (name) => store.read(stored.get(name) ?? name),
+    readPacked: async (name) => store.readPacked?.(stored.get(name) ?? name),
     close: () => store.close(),
   };
 }

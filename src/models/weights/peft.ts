@@ -209,7 +209,7 @@ async function readTensors(
         });
       }
       const data = await store.read(stored);
-      checkFinite(data, stored, path);
+      checkFinite({ length: data.length, pieces: [data] }, stored, path);
       tensors.set(name, data);
     }
     for (const name of tensors.keys()) {

@@ -39,6 +39,13 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
       metadata,
       info: (name) => entries.get(name),
       read: async (name) => readTensor(file, dataStart, entries.get(name), name),
+      readPacked: async (name) => {
+        const entry = entries.get(name);
+        if (entry === undefined || !packedTypes.has(entry.storedType)) return undefined;
+        const length = elementCount(entry.shape) as number;
+        const bytes = await file.readShared(dataStart + entry.begin, entry.end - entry.begin);
+        return { storedType: entry.storedType, length, bytes, merged: [] };
+      },
       close: () => file.close(),
     };
   } catch (error) {
@@ -71,6 +78,8 @@ const expanders: Readonly<Record<string, (bytes: ArrayBuffer) => Float32Array>> 
   F16: (bytes) => halfToFloat(new Uint16Array(bytes)),
   BF16: (bytes) => brainToFloat(new Uint16Array(bytes)),
 };
+
+const packedTypes: ReadonlySet<string> = new Set(['F16', 'BF16']);
 
 interface Header {
   readonly entries: ReadonlyMap<string, Entry>;

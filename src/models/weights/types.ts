@@ -5,12 +5,36 @@ export interface TensorInfo {
   readonly storedType: string;
 }
 
+/** What an adapter adds to a matrix: scale * B A, A [rank, in], B [out, rank]. */
+export interface MergedAdapter {
+  readonly a: Float32Array;
+  readonly b: Float32Array;
+  readonly rank: number;
+  readonly scale: number;
+  /** Of the matrix: [out, in] (default) or [in, out]. */
+  readonly layout?: 'outIn' | 'inOut';
+}
+
+/** A tensor in memory as its file has it: a few bytes or bits a value. */
+export interface PackedTensor {
+  /** The name of a type that is a key of `storageTypes`. */
+  readonly storedType: string;
+  /** Number of values. */
+  readonly length: number;
+  /** In memory that threads share. */
+  readonly bytes: Uint8Array;
+  /** Added whenever the values are expanded, one after the other. */
+  readonly merged: MergedAdapter[];
+}
+
 /** Tensors on disk, read one at a time and expanded to float32. */
 export interface WeightStore {
   readonly names: readonly string[];
   info(name: string): TensorInfo | undefined;
   /** The whole tensor, row-major. @throws UserError where it is missing or cannot be expanded. */
   read(name: string): Promise<Float32Array>;
+  /** The whole tensor as it is stored; undefined where it is float32 or its values are made when they are read. */
+  readPacked?(name: string): Promise<PackedTensor | undefined>;
   close(): Promise<void>;
 }
 

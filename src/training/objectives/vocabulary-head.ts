@@ -3,11 +3,13 @@ import { compileLoss, type CompiledFunction } from '../../compiler/compile.js';
 import { floats, floatTensor, intTensor, type HostTensor } from '../../compiler/program.js';
 import { headName } from '../../models/decoder.js';
 import { lastHiddenState, logits } from '../../models/output.js';
+import { isPacked } from '../../models/resident.js';
 import type { Pass } from '../../models/runner.js';
 import type { GradientSink } from '../../models/gradient-sink.js';
 import { outputShapes } from '../../models/weight-shapes.js';
 import { crossEntropy } from '../losses/cross-entropy.js';
 import type { ObjectiveContext, ObjectiveLoss } from './objective.js';
+import { PACKED_HEAD_PLACES, PackedHead } from './packed-head.js';
 
 /** A prediction to be made: from the hidden state at a place of a text, of token `label`. */
 export interface Target {
@@ -26,6 +28,7 @@ const LOGITS_AT_ONCE = 1 << 24;
  */
 export class VocabularyHead {
   private readonly program: CompiledFunction;
+  private readonly packed: PackedHead | undefined;
   private readonly head: string;
   /** Weights that are read: those before the head, and it. */
   private readonly names: readonly string[];
@@ -37,8 +40,12 @@ export class VocabularyHead {
     this.head = headName(decoder);
     this.names = [...Object.keys(outputShapes(decoder.config)), this.head];
     this.trainedNames = this.names.filter((name) => trained.has(name));
+    const head = decoder.weights.get(this.head);
+    this.packed = head !== undefined && isPacked(head) ? new PackedHead(head, context) : undefined;
     this.most =
-      2 ** Math.floor(Math.log2(Math.min(4096, Math.max(32, LOGITS_AT_ONCE / decoder.config.vocab_size))));
+      this.packed === undefined
+        ? 2 ** Math.floor(Math.log2(Math.min(4096, Math.max(32, LOGITS_AT_ONCE / decoder.config.vocab_size))))
+        : PACKED_HEAD_PLACES;
     this.program = compileLoss(
       (inputs) => {
         const { hidden, labels, weights } = inputs as { hidden: Tensor; labels: Tensor; weights: Tensor };
@@ -58,7 +65,7 @@ export class VocabularyHead {
 
   /** Mean cross-entropy over the targets. */
   async loss(pass: Pass, targets: readonly Target[], sink: GradientSink): Promise<ObjectiveLoss> {
-    const { pool, runner, decoder } = this.context;
+    const { pool, decoder } = this.context;
     const width = decoder.config.hidden_size;
     const places = placesOf(pass, targets, width);
     const hiddenGradients = pass.tiles.map(({ hidden }) => {
@@ -81,27 +88,46 @@ export class VocabularyHead {
         labels[row] = label;
         weights[row] = 1 / targets.length;
       }
-      const result = await this.program.run({
-        hidden,
-        labels: intTensor(labels, [count]),
-        weights: floatTensor(weights, [count]),
-        ...Object.fromEntries(this.names.map((name) => [name, runner.weight(name)])),
-      });
-      loss += floats(result['loss'] as HostTensor)[0] as number;
-      const gradient = floats(result['gradient:hidden'] as HostTensor);
+      const chunkLoss = await this.chunkLoss({ hidden, labels, weights }, sink);
+      loss += chunkLoss.loss;
+      const gradient = floats(chunkLoss.gradient);
       for (const [row, { tile, offset }] of chunk.entries()) {
         floats(hiddenGradients[tile] as HostTensor).set(
           gradient.subarray(row * width, (row + 1) * width),
           offset,
         );
       }
-      for (const name of this.trainedNames) sink.add(name, floats(result[`gradient:${name}`] as HostTensor));
-      pool.release(hidden, ...Object.values(result));
+      pool.release(hidden, chunkLoss.gradient);
     }
     return { loss, hiddenGradients };
   }
 
+  /** Weighted sum over some places, and its gradient by their hidden states; those of trained weights go to the sink. */
+  private async chunkLoss(
+    places: { readonly hidden: HostTensor; readonly labels: Int32Array; readonly weights: Float32Array },
+    sink: GradientSink,
+  ): Promise<{ readonly loss: number; readonly gradient: HostTensor }> {
+    if (this.packed !== undefined) return this.packed.loss(places);
+    const { pool, runner } = this.context;
+    const count = places.labels.length;
+    const {
+      loss,
+      'gradient:hidden': gradient,
+      ...others
+    } = await this.program.run({
+      hidden: places.hidden,
+      labels: intTensor(places.labels, [count]),
+      weights: floatTensor(places.weights, [count]),
+      ...Object.fromEntries(this.names.map((name) => [name, runner.weight(name)])),
+    });
+    for (const name of this.trainedNames) sink.add(name, floats(others[`gradient:${name}`] as HostTensor));
+    const sum = floats(loss as HostTensor)[0] as number;
+    pool.release(loss as HostTensor, ...Object.values(others));
+    return { loss: sum, gradient: gradient as HostTensor };
+  }
+
   async dispose(): Promise<void> {
+    await this.packed?.dispose();
     await this.program.release();
   }
 }

@@ -1,6 +1,7 @@
 """Golden values for GGUF, from the `gguf` package, `tokenizers` and `transformers`. Run: python test/golden/gguf/make.py [SmolLM2-135M-Instruct.Q4_1.gguf]
 
   blocks.json      {TYPE: {"bytes": base64 of random blocks, "values": base64 of float32 as gguf.quants.dequantize expands them}}
+  quantised.json   {"values": base64 of float32, "Q8_0", "Q4_0": base64 of the blocks that gguf.quants.quantize makes of them}
   llama.gguf       ../llama/base as GGUF: F32, q and k rows permuted as llama.cpp's convert_hf_to_gguf.py does, its tokenizer as metadata
   tokenizers.json  {"tokens", "merges", "texts", "ids": {PRE: [[ids of text 0], ...]}}: a byte-level BPE whose merges run across every border, so that the ids
                    show where PRE splits; the splitting is written as in the original models' tokenizer.json
@@ -78,6 +79,16 @@ def make_blocks():
             data[:, at : at + 2] = scales.view(np.uint8)
         blocks[kind.name] = {"bytes": encode64(data), "values": encode64(gguf.quants.dequantize(data, kind).astype("<f4"))}
     dump("blocks.json", blocks)
+
+
+def make_quantised():
+    random = np.random.default_rng(11)
+    values = random.normal(0, 0.05, (12, 64)).astype("<f4")
+    values[0] = 0
+    values[1, ::2] *= 1e-4
+    values[2] *= 1e3
+    kinds = {kind.name: encode64(gguf.quants.quantize(values, kind)) for kind in [Type.Q8_0, Type.Q4_0]}
+    dump("quantised.json", {"values": encode64(values), **kinds})
 
 
 def permute(weight, heads):
@@ -225,6 +236,7 @@ def make_smollm(path):
 
 
 make_blocks()
+make_quantised()
 make_llama()
 make_tokenizers()
 make_sentencepiece()
