@@ -53,6 +53,11 @@ const options = {
     describe: "the instruction in the place of the prompt's {task}",
   },
   'max-tokens': { type: 'number', requiresArg: true, describe: 'longer texts are cut' },
+  dtype: {
+    choices: ['float32', 'fp16', 'int8', 'q4'] as const,
+    requiresArg: true,
+    describe: "which of an embedder folder's ONNX files",
+  },
   threads: { type: 'number', requiresArg: true, describe: 'CPU threads' },
   'resident-precision': {
     choices: ['float32', 'stored', 'bfloat16', 'int8', 'int4'] as const,
@@ -91,6 +96,7 @@ export function modelOptions(argv: ModelArguments): ModelOptions {
     ...(argv.prompt === undefined ? {} : { prompt: argv.prompt }),
     ...(argv.task === undefined ? {} : { task: argv.task }),
     ...(maxTokens === undefined ? {} : { maxTokens }),
+    ...(argv.dtype === undefined ? {} : { dtype: argv.dtype }),
     ...(threads === undefined ? {} : { threads }),
     ...(argv['resident-precision'] === undefined ? {} : { residentPrecision: argv['resident-precision'] }),
   };

@@ -1,7 +1,7 @@
 import { env, KernelBackend, registerBackend, registerKernel } from '@tensorflow/tfjs';
 import type { BackendValues, DataType, KernelFunc, TensorInfo } from '@tensorflow/tfjs';
 import { internalError } from '../shared/errors.js';
-import type { ElementType } from './graph.js';
+import type { TracedType } from './graph.js';
 import { elementType, type Recorder, type RecordInputs, type RecordKernel } from './recorder.js';
 
 /** Name of the tfjs backend whose kernels record ONNX nodes instead of computing. */
@@ -12,7 +12,7 @@ interface Recorded {
   /** Name of the ONNX value, or undefined for a constant nobody has used yet. */
   name: string | undefined;
   readonly shape: readonly number[];
-  readonly type: ElementType;
+  readonly type: TracedType;
   readonly values: Float32Array | Int32Array | Uint8Array | undefined;
   /** The one value that all elements of a constant have. */
   readonly uniform: number | undefined;

@@ -1,6 +1,6 @@
 import { engine, zerosLike, type Tensor } from '@tensorflow/tfjs';
 import { internalError } from '../shared/errors.js';
-import type { Graph } from './graph.js';
+import type { Graph, TracedType } from './graph.js';
 import { subgraph } from './graph.js';
 import type { TensorPool } from './pool.js';
 import { Program, type HostTensor, type RuntimeOptions } from './program.js';
@@ -180,7 +180,7 @@ function shapeKey(inputs: HostTensors): string {
 
 function outputsFor(program: Program, pool: TensorPool): Record<string, HostTensor> {
   const into: Record<string, HostTensor> = {};
-  for (const { name, shape, type } of program.outputs) into[name] = pool.acquire(shape, type);
+  for (const { name, shape, type } of program.outputs) into[name] = pool.acquire(shape, type as TracedType);
   return into;
 }
 

@@ -1,4 +1,4 @@
-import { elementCount, type ElementType } from './graph.js';
+import { elementCount, type TracedType } from './graph.js';
 import { boolTensor, emptyTensor, floatTensor, intTensor, type HostTensor } from './program.js';
 
 /**
@@ -10,7 +10,7 @@ export class TensorPool {
   private held = 0;
 
   /** A tensor with whatever values its last user left. */
-  acquire(shape: readonly number[], type: ElementType = 'float32'): HostTensor {
+  acquire(shape: readonly number[], type: TracedType = 'float32'): HostTensor {
     const count = elementCount(shape);
     const buffer = this.free.get(keyOf(count, type))?.pop();
     if (buffer !== undefined) return tensorOver(buffer, shape);
@@ -20,7 +20,7 @@ export class TensorPool {
 
   release(...tensors: readonly HostTensor[]): void {
     for (const { data, type } of tensors) {
-      const key = keyOf(data.length, type as ElementType);
+      const key = keyOf(data.length, type as TracedType);
       const list = this.free.get(key);
       if (list === undefined) this.free.set(key, [data]);
       else list.push(data);
@@ -44,10 +44,10 @@ function tensorOver(data: HostTensor['data'], shape: readonly number[]): HostTen
   return boolTensor(data as Uint8Array, shape);
 }
 
-function keyOf(count: number, type: ElementType): string {
+function keyOf(count: number, type: TracedType): string {
   return `${type}:${count}`;
 }
 
-function bytesOf(type: ElementType): number {
+function bytesOf(type: TracedType): number {
   return type === 'bool' ? 1 : type === 'int64' ? 8 : 4;
 }

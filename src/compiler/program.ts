@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import type * as OnnxRuntime from 'onnxruntime-node';
-import type { ElementType, Graph, ValueInfo } from './graph.js';
+import type { TracedType, Graph, ValueInfo } from './graph.js';
 import { elementCount } from './graph.js';
 import { serialize } from './serialize.js';
 
@@ -50,7 +50,7 @@ export function floats(tensor: HostTensor): Float32Array {
   return tensor.data as Float32Array;
 }
 
-export function emptyTensor(shape: readonly number[], type: ElementType): HostTensor {
+export function emptyTensor(shape: readonly number[], type: TracedType): HostTensor {
   const count = elementCount(shape);
   switch (type) {
     case 'float32':

@@ -7,7 +7,7 @@ import {
   elementCount,
   type Attribute,
   type Constant,
-  type ElementType,
+  type TracedType,
   type Graph,
   type GraphNode,
   type ValueInfo,
@@ -46,7 +46,7 @@ export class Recorder {
     readonly options: RecorderOptions,
   ) {}
 
-  input(name: string, shape: readonly number[], type: ElementType): Tensor {
+  input(name: string, shape: readonly number[], type: TracedType): Tensor {
     this.inputs.push({ name, shape, type });
     const value = this.backend.value({ name, shape, type, values: undefined, uniform: undefined });
     if (INTERNAL_NAME.test(name))
@@ -61,7 +61,7 @@ export class Recorder {
   emit(
     op: string,
     inputs: readonly (TensorInfo | string)[],
-    output: { readonly shape: readonly number[]; readonly type: ElementType },
+    output: { readonly shape: readonly number[]; readonly type: TracedType },
     attributes: Readonly<Record<string, Attribute>> = {},
     domain = '',
   ): TensorInfo {
@@ -83,7 +83,7 @@ export class Recorder {
   node(
     op: string,
     inputs: readonly (TensorInfo | string)[],
-    output: { readonly shape: readonly number[]; readonly type: ElementType },
+    output: { readonly shape: readonly number[]; readonly type: TracedType },
     attributes: Readonly<Record<string, Attribute>> = {},
     domain = '',
   ): string {
@@ -135,13 +135,13 @@ export class Recorder {
     return this.backend.recorded(tensor).uniform;
   }
 
-  constant(data: Constant['data'], shape: readonly number[], type: ElementType): string {
+  constant(data: Constant['data'], shape: readonly number[], type: TracedType): string {
     const name = `c${this.counter++}`;
     this.constants.set(name, { name, data, shape, type });
     return name;
   }
 
-  scalar(value: number, type: ElementType): string {
+  scalar(value: number, type: TracedType): string {
     if (type !== 'bool' && isDynamic(value, this.options.dynamicAxes)) return this.dynamicScalar(value, type);
     const key = `${type}:${Object.is(value, -0) ? '-0' : value}`;
     let name = this.scalars.get(key);
@@ -261,7 +261,7 @@ export function elementType(dtype: DataType): 'float32' | 'int32' | 'bool' {
   throw internalError(`tensors of type ${dtype} cannot be traced`);
 }
 
-function arrayOf(type: ElementType, values: readonly number[]): Constant['data'] {
+function arrayOf(type: TracedType, values: readonly number[]): Constant['data'] {
   switch (type) {
     case 'float32':
       return Float32Array.from(values);

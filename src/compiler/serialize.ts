@@ -16,11 +16,15 @@ const { onnx } = onnxProto;
 const OPSET = 18;
 const IR_VERSION = 8;
 
-const DATA_TYPE: Readonly<Record<ElementType, number>> = {
+/** ONNX's number of each type. */
+export const DATA_TYPE: Readonly<Record<ElementType, number>> = {
   float32: onnx.TensorProto.DataType.FLOAT,
   int32: onnx.TensorProto.DataType.INT32,
   bool: onnx.TensorProto.DataType.BOOL,
   int64: onnx.TensorProto.DataType.INT64,
+  float16: onnx.TensorProto.DataType.FLOAT16,
+  int8: onnx.TensorProto.DataType.INT8,
+  uint8: onnx.TensorProto.DataType.UINT8,
 };
 
 export interface SerializeOptions {

@@ -3,12 +3,9 @@ import type { TokenizedText } from '../data/batch.js';
 import { OnnxEmbedder } from '../export/onnx-embedder.js';
 import { maskOfGraph } from '../export/pooled-tokens.js';
 import type { EmbeddingModel } from '../pooling/embedding-model.js';
-import type { EmbedderFile, Manifest } from '../pooling/manifest.js';
+import type { EmbedderFile, ExportFormat, Manifest } from '../pooling/manifest.js';
 import { createModelEncoder, type Embeddings } from '../pooling/packed-encoder.js';
 import { internalError, userError } from '../shared/errors.js';
-
-/** Tokens of one run of an exported graph. */
-const RUN_TOKENS = 4096;
 
 export interface BackendOptions {
   readonly normalise: boolean;
@@ -36,10 +33,9 @@ export function packedBackend(model: EmbeddingModel, options: { readonly threads
 /** The graph of an exported folder; texts of one length together, so that no padding is multiplied. */
 export async function onnxBackend(
   folder: string,
-  manifest: Manifest,
+  file: EmbedderFile,
   options: { readonly threads?: number },
 ): Promise<Backend> {
-  const file = preferredFile(manifest, folder);
   const embedder = await OnnxEmbedder.open(join(folder, file.path), file.pooled, options);
   return {
     embed: async (texts, { normalise, batchSize, onProgress }) => {
@@ -49,31 +45,32 @@ export async function onnxBackend(
           where: folder,
           got: 'normalize: false',
         });
-      let result: Float32Array | undefined;
-      let dimensions = 0;
-      let done = 0;
-      for (const group of groupsOfLength(texts, batchSize)) {
-        const members = group.map((index) => texts[index] as TokenizedText);
-        for (const text of members) checkPoolMask(text, file, folder);
-        const vectors = await embedder.run(members, 'right');
-        ({ dimensions } = vectors);
-        result ??= new Float32Array(texts.length * dimensions);
-        for (const [row, index] of group.entries())
-          result.set(vectors.data.subarray(row * dimensions, (row + 1) * dimensions), index * dimensions);
-        done += group.length;
-        onProgress?.(done);
-      }
-      return { rows: texts.length, dimensions, data: result ?? new Float32Array(0) };
+      for (const text of texts) checkPoolMask(text, file, folder);
+      return embedder.encodeTokens(texts, {
+        ...(batchSize === undefined ? {} : { batchSize }),
+        ...(onProgress === undefined ? {} : { onProgress }),
+      });
     },
     dispose: () => embedder.dispose(),
   };
 }
 
-/** The file that takes any prompt, where there is one. */
-function preferredFile({ files }: Manifest, folder: string): EmbedderFile {
-  const file = files.find(({ pooled }) => pooled.kind === 'input') ?? files[0];
-  if (file === undefined) throw userError({ what: 'the embedder folder names no ONNX file', where: folder });
-  return file;
+/**
+ * The file of a format, float32 or else the first one; the one that takes any prompt, where there is one.
+ * @throws UserError where the folder has none
+ */
+export function chosenFile({ files }: Manifest, folder: string, format?: ExportFormat): EmbedderFile {
+  const wanted = format ?? (files.some((file) => file.format === 'float32') ? 'float32' : files[0]?.format);
+  const candidates = files.filter((file) => file.format === wanted);
+  const file = candidates.find(({ pooled }) => pooled.kind === 'input') ?? candidates[0];
+  if (file !== undefined) return file;
+  const formats = [...new Set(files.map((each) => each.format))].join(', ');
+  throw userError({
+    what: 'the embedder folder has no such ONNX file',
+    where: folder,
+    got: format ?? 'none',
+    expected: formats === '' ? 'at least one file' : formats,
+  });
 }
 
 function checkPoolMask(text: TokenizedText, { pooled, path }: EmbedderFile, folder: string): void {
@@ -89,22 +86,4 @@ function checkPoolMask(text: TokenizedText, { pooled, path }: EmbedderFile, fold
         : 'a prompt of which the last token is pooled',
     hint: 'use the model that was exported, or export it with that prompt',
   });
-}
-
-/** Indices of texts of one length, at most `RUN_TOKENS` tokens or `batchSize` texts together; long texts first. */
-function groupsOfLength(texts: readonly TokenizedText[], batchSize?: number): number[][] {
-  const byLength = new Map<number, number[]>();
-  for (const [index, { ids }] of texts.entries()) {
-    const group = byLength.get(ids.length);
-    if (group === undefined) byLength.set(ids.length, [index]);
-    else group.push(index);
-  }
-  return [...byLength]
-    .sort(([a], [b]) => b - a)
-    .flatMap(([length, indices]) => {
-      const size = batchSize ?? Math.max(1, Math.floor(RUN_TOKENS / length));
-      return Array.from({ length: Math.ceil(indices.length / size) }, (_, i) =>
-        indices.slice(i * size, (i + 1) * size),
-      );
-    });
 }

@@ -11,11 +11,11 @@ import {
   type EmbeddingRecipe,
 } from '../pooling/embedding-model.js';
 import { loadEmbeddingModel, promptOf, type RecipeOverrides } from '../pooling/load-model.js';
-import { readManifest, type Manifest } from '../pooling/manifest.js';
+import { readManifest, type EmbedderFile, type ExportFormat, type Manifest } from '../pooling/manifest.js';
 import { normaliseRows, type Embeddings } from '../pooling/packed-encoder.js';
 import { nearest, userError } from '../shared/errors.js';
 import { exists, statOrUserError } from '../shared/files.js';
-import { onnxBackend, packedBackend, type Backend } from './backend.js';
+import { chosenFile, onnxBackend, packedBackend, type Backend } from './backend.js';
 
 /** Parts of the recipe to change, and how to run. */
 export interface EmbedderOptions extends RecipeOverrides {
@@ -23,6 +23,8 @@ export interface EmbedderOptions extends RecipeOverrides {
   readonly threads?: number;
   /** How frozen weights lie in memory (default float32); others take less of it and more time. Of an exported folder the weights are run then, not the graph. */
   readonly residentPrecision?: ResidentPrecision;
+  /** Which of an exported folder's graphs (default: float32 where it is there). */
+  readonly dtype?: ExportFormat;
 }
 
 export interface EncodeOptions {
@@ -63,6 +65,8 @@ export class Embedder {
     readonly model: EmbeddingModel | undefined,
     /** What the folder says about itself, where it is one of ours. */
     readonly manifest: Manifest | undefined,
+    /** The exported graph that is run. */
+    readonly file: EmbedderFile | undefined,
     private readonly tokenizer: TextTokenizer,
     private readonly backend: Backend,
   ) {}
@@ -70,28 +74,40 @@ export class Embedder {
   /** @throws UserError where the model cannot be read or an option does not fit it. */
   static async open(model: string, options: EmbedderOptions = {}): Promise<Embedder> {
     const path = await localModel(model);
-    const { threads, residentPrecision, ...overrides } = options;
+    const { threads, residentPrecision, dtype, ...overrides } = options;
     const runtime = threads === undefined ? {} : { threads };
     const manifest = await exportedManifest(path);
     const changed = residentPrecision !== undefined || Object.keys(overrides).length > 0;
     if (manifest !== undefined && !changed) {
       const files = await readTokenizer(path);
       const tokenizer = createTokenizer(files.json, files.config, path);
-      return new Embedder(
-        manifest.recipe,
-        undefined,
-        manifest,
-        tokenizer,
-        await onnxBackend(path, manifest, runtime),
-      );
+      const file = chosenFile(manifest, path, dtype);
+      const backend = await onnxBackend(path, file, runtime);
+      return new Embedder(manifest.recipe, undefined, manifest, file, tokenizer, backend);
     }
+    if (dtype !== undefined)
+      throw userError({
+        what:
+          manifest === undefined
+            ? 'only an exported folder has files of a dtype'
+            : 'a changed recipe is computed from the weights, not from a file of a dtype',
+        where: path,
+        got: `dtype ${dtype}`,
+      });
     const { manifest: described, ...loaded } = await loadEmbeddingModel(
       path,
       overrides,
       residentPrecision === undefined ? {} : { residentPrecision },
     );
     const tokenizer = createTokenizer(loaded.decoder.tokenizer.json, loaded.decoder.tokenizer.config, path);
-    return new Embedder(loaded.recipe, loaded, described, tokenizer, packedBackend(loaded, runtime));
+    return new Embedder(
+      loaded.recipe,
+      loaded,
+      described,
+      undefined,
+      tokenizer,
+      packedBackend(loaded, runtime),
+    );
   }
 
   /**

@@ -1,6 +1,7 @@
 import { parsePrompt } from '../data/prompt-frame.js';
 import { promptParts, type EmbeddingModel, type EmbeddingRecipe } from '../pooling/embedding-model.js';
 import type { EmbedderFile } from '../pooling/manifest.js';
+import { formatWords, transformersJsType } from './formats/names.js';
 import { layerWords } from '../pooling/layers.js';
 import { changesVectors } from '../pooling/registry.js';
 import type { HeadConfig, RoutingConfig } from '../pooling/schema.js';
@@ -38,8 +39,9 @@ export function modelCard(options: CardOptions): string {
     '## Results',
     metrics ?? 'None were given when this folder was written.',
     '## Verification',
-    'Each ONNX file was run against the model that it was written from, text by text and in batches padded on the right and on the left.',
+    'Each ONNX file was run against the model that it was written from: random tokens, text by text and in batches padded on the right and on the left.',
     verificationTable(files),
+    ...setsTable(files),
     '## Use',
     ...usage(options),
     warning(recipe),
@@ -115,22 +117,53 @@ function headWords(head: HeadConfig): string {
 }
 
 function verificationTable(files: readonly EmbedderFile[]): string {
-  const rows = files.map(({ path, verification: v }) => [
+  const rows = files.map(({ path, format, verification: v }) => [
     code(path),
+    formatWords[format],
     v.largestDifference.toExponential(1),
-    v.smallestCosine.toFixed(7),
+    `${v.smallestCosine.toFixed(7)}${v.meanCosine === undefined ? '' : `, ${v.meanCosine.toFixed(7)}`}`,
     v.lengths.join(', '),
     v.runtime,
   ]);
   return table(
-    ['file', 'largest difference of a component', 'smallest cosine', 'lengths in tokens', 'runtime'],
+    [
+      'file',
+      'numbers',
+      'largest difference of a component',
+      'smallest, mean cosine',
+      'lengths in tokens',
+      'runtime',
+    ],
     rows,
   );
 }
 
+/** What each file loses on real texts; nothing where no sets were given. */
+function setsTable(files: readonly EmbedderFile[]): string[] {
+  const measured = files.flatMap(({ path, verification: { sets } }) =>
+    sets === undefined ? [] : [{ path, sets }],
+  );
+  const [first] = measured;
+  if (first === undefined) return [];
+  const { texts, scores } = first.sets;
+  const rows = measured.map(({ path, sets }) => [
+    code(path),
+    sets.smallestCosine.toFixed(5),
+    sets.meanCosine.toFixed(5),
+    ...sets.scores.map(
+      ({ file, model }) =>
+        `${(100 * file).toFixed(2)} (${file < model ? '' : '+'}${(100 * (file - model)).toFixed(2)})`,
+    ),
+  ]);
+  return [
+    `On the ${texts} texts of ${scores.map(({ task, split }) => `${task} ${split}`).join(', ')}, against the model: cosines of the vectors, and cosine Spearman x 100 with its difference.`,
+    table(['file', 'smallest cosine', 'mean cosine', ...scores.map(({ task }) => task)], rows),
+  ];
+}
+
 function usage({ model, files, stock, name }: CardOptions): string[] {
   const { frame } = promptParts(model.recipe);
-  const hasTwoInputs = files.some(({ path }) => path === 'onnx/model.onnx');
+  const twoInputs = files.filter(({ pooled }) => pooled.kind !== 'input');
   const framed =
     frame === undefined
       ? []
@@ -152,24 +185,26 @@ import { Embedder } from 'lmvec';
 const embedder = await Embedder.open('${name}');
 const vectors = await embedder.encode(['first text', 'second text']);
 \`\`\``;
-  if (!hasTwoInputs) {
+  if (twoInputs.length === 0) {
     return [
       ...framed,
       lmvec,
       '### Other tools',
-      'There is no `onnx/model.onnx`: which tokens are pooled depends on where the text lies in its prompt, and `input_ids` and `attention_mask` do not say. transformers.js, text-embeddings-inference and sentence-transformers therefore cannot use this folder. In ONNX Runtime, give `onnx/model_pool_mask.onnx` a third input `pool_mask`, 1 for the tokens of the text.',
+      'There is no ONNX file with two inputs: which tokens are pooled depends on where the text lies in its prompt, and `input_ids` and `attention_mask` do not say. transformers.js, text-embeddings-inference and sentence-transformers therefore cannot use this folder. In ONNX Runtime, give the files named `model_pool_mask` a third input `pool_mask`, 1 for the tokens of the text.',
     ];
   }
   return [
     ...framed,
     lmvec,
-    transformersJs(model.recipe),
-    onnxRuntimeUse(),
+    transformersJs(model.recipe, twoInputs),
+    onnxRuntimeUse(twoInputs),
     sentenceTransformers(stock, name),
   ];
 }
 
-function transformersJs(recipe: EmbeddingRecipe): string {
+function transformersJs(recipe: EmbeddingRecipe, files: readonly EmbedderFile[]): string {
+  const [first, ...others] = files.map(({ format }) => `'${transformersJsType[format]}'`);
+  const types = others.length === 0 ? '' : ` // or ${others.join(', ')}`;
   const { frame } = promptParts(recipe);
   const text =
     frame === undefined ? "'a text'" : JSON.stringify(frame.template.replaceAll('{text}', 'a text'));
@@ -177,7 +212,7 @@ function transformersJs(recipe: EmbeddingRecipe): string {
 
 \`\`\`js
 const tokenizer = await AutoTokenizer.from_pretrained(folder);
-const model = await AutoModel.from_pretrained(folder, { dtype: 'fp32' });
+const model = await AutoModel.from_pretrained(folder, { dtype: ${first} });${types}
 const { sentence_embedding } = await model(await tokenizer([${text}], { padding: true, truncation: true }));
 \`\`\`
 
@@ -203,10 +238,11 @@ function pipelinePooling(recipe: EmbeddingRecipe): string | undefined {
   return type === 'mean' ? 'mean' : type === 'first' ? 'cls' : undefined;
 }
 
-function onnxRuntimeUse(): string {
+function onnxRuntimeUse(files: readonly EmbedderFile[]): string {
+  const paths = files.map(({ path }) => code(path)).join(', ');
   return `### ONNX Runtime, text-embeddings-inference
 
-\`onnx/model.onnx\` takes \`input_ids\` and \`attention_mask\`, int64 [batch, sequence], padded on either side, and gives \`last_hidden_state\` [batch, sequence, hidden size] and \`sentence_embedding\`, pooled and normalised: the latter is the result.`;
+${paths} ${files.length === 1 ? 'takes' : 'take'} \`input_ids\` and \`attention_mask\`, int64 [batch, sequence], padded on either side, and ${files.length === 1 ? 'gives' : 'give'} \`last_hidden_state\` [batch, sequence, hidden size] and \`sentence_embedding\`, pooled and normalised: the latter is the result.`;
 }
 
 function sentenceTransformers(stock: CardOptions['stock'], name: string): string {

@@ -15,7 +15,7 @@ export function foldTransposes(
     for (const input of node.inputs) readers.set(input, (readers.get(input) ?? 0) + 1);
   const renamed = new Map<string, string>();
   const stored = new Map<string, StoredWeight>();
-  for (const [name, { shape, data }] of weights) stored.set(name, { name, shape, data });
+  for (const [name, { shape, data }] of weights) stored.set(name, { name, shape, type: 'float32', data });
   const nodes: GraphNode[] = [];
   for (const node of graph.nodes) {
     const name = node.op === 'Transpose' ? (node.inputs[0] ?? '') : '';
@@ -26,6 +26,7 @@ export function foldTransposes(
       stored.set(name, {
         name,
         shape: [columns, rows],
+        type: 'float32',
         data: () => transpose(weight.data(), rows, columns),
       });
     } else nodes.push({ ...node, inputs: node.inputs.map((input) => renamed.get(input) ?? input) });

@@ -12,20 +12,14 @@ import { savePooling } from '../pooling/trained-folder.js';
 import { internalError, userError } from '../shared/errors.js';
 import { exists, writeFileAtomic, writeFolderAtomic } from '../shared/files.js';
 import { modelCard } from './card.js';
-import { embedderGraph } from './graph.js';
-import { writeOnnxFile } from './onnx-file.js';
-import { onnxFiles } from './pooled-tokens.js';
+import { writeOnnxFiles, type OnnxFilesOptions } from './onnx-files.js';
 import { stockFiles, stockModules } from './sentence-transformers.js';
 import { tokenizerFiles, type TokenizerFiles } from './tokenizer-files.js';
-import { verifyFile } from './verify.js';
 
-export interface ExportOptions {
+export interface ExportOptions extends OnnxFilesOptions {
   readonly overwrite?: boolean;
-  readonly threads?: number;
   /** Results as markdown, for the card. */
   readonly metrics?: string;
-  /** Bytes of weights above which an ONNX file keeps them in a second file. */
-  readonly externalAbove?: number;
 }
 
 export interface ExportResult {
@@ -49,23 +43,17 @@ export async function exportFolder(
     ...threads,
     window: model.recipe.window,
   });
-  const files: EmbedderFile[] = [];
+  let files: readonly EmbedderFile[] = [];
   await writeFolderAtomic(resolve(output), async (folder) => {
     const { decoder, recipe, lineage } = model;
     const tokenizer = createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config);
-    const external: string[] = [];
-    for (const file of onnxFiles(recipe, tokenizer)) {
-      const path = join(folder, file.path);
-      const limit = options.externalAbove === undefined ? {} : { externalAbove: options.externalAbove };
-      const written = await writeOnnxFile(path, embedderGraph(model, file.pooled), limit);
-      if (written.external) external.push(basename(file.path));
-      files.push({ ...file, verification: await verifyFile(path, file, model, threads) });
-    }
+    const written = await writeOnnxFiles(folder, { model, tokenizer }, options);
+    ({ files } = written);
     const width = embeddingDimensions(recipe.pooling, decoder.config);
     const forTools = tokenizerFiles(recipe, tokenizer);
     const stock = stockModules(recipe, decoder.config.num_hidden_layers);
     const described: Record<string, unknown> = {
-      'config.json': modelConfig(model, forTools, external),
+      'config.json': modelConfig(model, forTools, written.external),
       'tokenizer_config.json': forTools.config,
       'special_tokens_map.json': forTools.specialTokens,
       ...('reason' in stock ? {} : stockFiles(stock, { dimensions: width, maxTokens: recipe.maxTokens })),
@@ -83,7 +71,7 @@ export async function exportFolder(
       base: { path: base },
       previous: [],
       probe,
-      files,
+      files: [...files],
     });
     const { metrics } = options;
     const name = basename(resolve(output));

@@ -23,7 +23,9 @@ import { foldTransposes } from './fold-transposes.js';
 export interface StoredWeight {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly data: () => Float32Array;
+  readonly type: 'float32' | 'float16' | 'int8' | 'uint8';
+  /** float16 as bit patterns. */
+  readonly data: () => Float32Array | Uint16Array | Int8Array | Uint8Array;
 }
 
 /** The whole embedder as one ONNX graph. */

@@ -5,6 +5,9 @@ import type { PooledTokens } from '../pooling/manifest.js';
 import type { Embeddings } from '../pooling/packed-encoder.js';
 import { internalError } from '../shared/errors.js';
 
+/** Tokens of one run. */
+const RUN_TOKENS = 4096;
+
 /** An exported graph in ONNX Runtime. */
 export class OnnxEmbedder {
   private constructor(
@@ -21,6 +24,45 @@ export class OnnxEmbedder {
 
   /** Unit vectors [N, E] of a batch, padded on the given side where the texts are not of one length. */
   async run(texts: readonly TokenizedText[], side: 'left' | 'right'): Promise<Embeddings> {
+    const embedding = await this.value('sentence_embedding', texts, side);
+    return { rows: texts.length, dimensions: embedding.dims[1] as number, data: floats(embedding) };
+  }
+
+  /**
+   * Unit vectors [N, E] in the order of the texts, at most `batchSize` of them in one run; texts of one length together, so that no padding
+   * is multiplied.
+   */
+  async encodeTokens(
+    texts: readonly TokenizedText[],
+    {
+      batchSize,
+      onProgress,
+    }: { readonly batchSize?: number; readonly onProgress?: (done: number) => void } = {},
+  ): Promise<Embeddings> {
+    let data = new Float32Array(0);
+    let dimensions = 0;
+    let done = 0;
+    for (const group of groupsOfLength(texts, batchSize)) {
+      const vectors = await this.run(
+        group.map((index) => texts[index] as TokenizedText),
+        'right',
+      );
+      ({ dimensions } = vectors);
+      if (done === 0) data = new Float32Array(texts.length * dimensions);
+      for (const [row, index] of group.entries())
+        data.set(vectors.data.subarray(row * dimensions, (row + 1) * dimensions), index * dimensions);
+      done += group.length;
+      onProgress?.(done);
+    }
+    return { rows: texts.length, dimensions, data };
+  }
+
+  /** One output of the graph. */
+  async value(
+    name: string,
+    texts: readonly TokenizedText[],
+    side: 'left' | 'right',
+  ): Promise<InferenceSession.OnnxValueMapType[string]> {
     const { Tensor } = onnxRuntime();
     const tokens = Math.max(...texts.map(({ ids }) => ids.length));
     const filled = (valueOf: (text: TokenizedText, i: number) => number) => {
@@ -36,12 +78,30 @@ export class OnnxEmbedder {
       attention_mask: filled(() => 1),
     };
     if (this.pooled.kind === 'input') feeds['pool_mask'] = filled(({ pool }, i) => pool[i] as number);
-    const { sentence_embedding: embedding } = await this.session.run(feeds, ['sentence_embedding']);
-    if (embedding === undefined) throw internalError('the graph gave no sentence_embedding');
-    return { rows: texts.length, dimensions: embedding.dims[1] as number, data: floats(embedding) };
+    const value = (await this.session.run(feeds, [name]))[name];
+    if (value === undefined) throw internalError(`the graph gave no ${name}`);
+    return value;
   }
 
   async dispose(): Promise<void> {
     await this.session.release();
   }
+}
+
+/** Indices of texts of one length, at most `RUN_TOKENS` tokens or `batchSize` texts together; long texts first. */
+function groupsOfLength(texts: readonly TokenizedText[], batchSize?: number): number[][] {
+  const byLength = new Map<number, number[]>();
+  for (const [index, { ids }] of texts.entries()) {
+    const group = byLength.get(ids.length);
+    if (group === undefined) byLength.set(ids.length, [index]);
+    else group.push(index);
+  }
+  return [...byLength]
+    .sort(([a], [b]) => b - a)
+    .flatMap(([length, indices]) => {
+      const size = batchSize ?? Math.max(1, Math.floor(RUN_TOKENS / length));
+      return Array.from({ length: Math.ceil(indices.length / size) }, (_, i) =>
+        indices.slice(i * size, (i + 1) * size),
+      );
+    });
 }

@@ -2,7 +2,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { basename } from 'node:path';
 import onnxProto from 'onnx-proto';
 import { elementCount } from '../compiler/graph.js';
-import { serializeParts } from '../compiler/serialize.js';
+import { DATA_TYPE, serializeParts } from '../compiler/serialize.js';
 import { internalError } from '../shared/errors.js';
 import { writeAtomic } from '../shared/files.js';
 import { packageVersions } from '../shared/package.js';
@@ -70,7 +70,7 @@ function initializer(
   const proto = {
     name: weight.name,
     dims: [...weight.shape],
-    dataType: onnx.TensorProto.DataType.FLOAT,
+    dataType: DATA_TYPE[weight.type],
     ...(place === undefined
       ? {}
       : {
@@ -111,8 +111,10 @@ async function writeData(file: FileHandle, weight: StoredWeight): Promise<void> 
   await file.writeFile(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
 }
 
-function byteLength({ shape }: StoredWeight): number {
-  return elementCount(shape) * 4;
+const BYTES = { float32: 4, float16: 2, int8: 1, uint8: 1 } as const;
+
+function byteLength({ shape, type }: StoredWeight): number {
+  return elementCount(shape) * BYTES[type];
 }
 
 /** A field's tag and its length as a base-128 number. */

@@ -1,28 +1,26 @@
 import { bareFrame, type PromptFrame } from '../data/prompt-frame.js';
 import type { TextTokenizer } from '../data/tokenizer.js';
 import { allPrompts, promptParts, type EmbeddingRecipe } from '../pooling/embedding-model.js';
-import type { EmbedderFile, PooledTokens } from '../pooling/manifest.js';
+import type { PooledTokens } from '../pooling/manifest.js';
 import { appendsEos } from '../pooling/registry.js';
 import { assertNever } from '../shared/errors.js';
 
 /**
- * The ONNX files of a recipe. `model.onnx`, with two inputs, is written only where a graph can find the pooled tokens by itself, in the same
- * way for each of the recipe's prompts; where it cannot, or not for every frame, `model_pool_mask.onnx` takes them as a third input.
+ * The graphs of a recipe. `model`, with two inputs, is written only where a graph can find the pooled tokens by itself, in the same
+ * way for each of the recipe's prompts; where it cannot, or not for every frame, `model_pool_mask` takes them as a third input.
  */
-export function onnxFiles(
+export function pooledGraphs(
   recipe: EmbeddingRecipe,
   tokenizer: TextTokenizer,
-): readonly Pick<EmbedderFile, 'path' | 'pooled'>[] {
+): readonly { readonly name: string; readonly pooled: PooledTokens }[] {
   const [first, ...others] = allPrompts(recipe).map((each) => pooledByGraph(each.recipe, tokenizer));
   const same = others.every((pooled) => JSON.stringify(pooled) === JSON.stringify(first));
   const needsMask = [first, ...others].some(
     (pooled) => pooled === undefined || pooled.kind === 'afterPrefix',
   );
   return [
-    ...(first === undefined || !same ? [] : [{ path: 'onnx/model.onnx' as const, pooled: first }]),
-    ...(needsMask || !same
-      ? [{ path: 'onnx/model_pool_mask.onnx' as const, pooled: { kind: 'input' as const } }]
-      : []),
+    ...(first === undefined || !same ? [] : [{ name: 'model', pooled: first }]),
+    ...(needsMask || !same ? [{ name: 'model_pool_mask', pooled: { kind: 'input' as const } }] : []),
   ];
 }
 

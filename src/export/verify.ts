@@ -6,62 +6,73 @@ import { createModelEncoder, type Embeddings } from '../pooling/packed-encoder.j
 import { internalError } from '../shared/errors.js';
 import { packageVersions } from '../shared/package.js';
 import { hashKey, randomStream } from '../shared/random.js';
-import { OnnxEmbedder } from './onnx-embedder.js';
+import type { OnnxEmbedder } from './onnx-embedder.js';
 import { maskOfGraph } from './pooled-tokens.js';
 
 /** Tokens of the texts that a file is verified with. */
 const LENGTHS = [1, 2, 17, 128] as const;
+/** Where cosines are averaged. */
+const MORE_LENGTHS = [4, 6, 8, 11, 14, 20, 25, 32, 45, 64] as const;
 /** Largest absolute difference between components of unit vectors. */
 export const TOLERANCE = 1e-4;
+/** Of fp16, on average: what is below has lost more than digits. */
+const LEAST_COSINE = 0.999;
 
 export interface VerifyOptions {
   readonly threads?: number;
-  /** Of the random tokens (default 0). */
-  readonly seed?: number;
 }
 
 /**
- * Runs a written ONNX file in ONNX Runtime against the model that it was written from: texts of 1, 2, 17 and 128 tokens one by one, and
+ * Texts of random tokens, of 1, 2, 17 and 128 tokens (and lengths between), with pool masks of the kind that a graph is for.
+ * @param seed of the random tokens (default 0)
+ */
+export function verificationTexts(
+  model: EmbeddingModel,
+  { pooled, format }: Pick<EmbedderFile, 'pooled' | 'format'>,
+  seed = 0,
+): TokenizedText[] {
+  const longest = positionLimit(model.decoder.config) - (pooled.kind === 'afterPrefix' ? pooled.tokens : 0);
+  const lengths = format === 'float32' ? LENGTHS : [...LENGTHS, ...MORE_LENGTHS];
+  return lengths.map((length, i) =>
+    randomText(Math.min(length, longest), pooled, { model, key: hashKey(seed, i) }),
+  );
+}
+
+/**
+ * Runs a written ONNX file in ONNX Runtime against the model that it was written from: texts of random tokens one by one, and
  * together with padding on the right and on the left.
- * @throws an internal error where a component of a unit vector differs by more than 1e-4
+ * @throws an internal error where a float32 file differs by more than 1e-4 in a component of a unit vector, the cosines of an fp16 file are on
+ * average below 0.999, or a number of any file is not finite
  */
 export async function verifyFile(
-  path: string,
-  file: Pick<EmbedderFile, 'path' | 'pooled'>,
-  model: EmbeddingModel,
-  { threads, seed = 0 }: VerifyOptions = {},
+  file: Pick<EmbedderFile, 'path' | 'pooled' | 'format'>,
+  embedder: OnnxEmbedder,
+  { model, threads }: VerifyOptions & { readonly model: EmbeddingModel },
 ): Promise<Verification> {
-  const runtime = threads === undefined ? {} : { threads };
-  const longest =
-    positionLimit(model.decoder.config) - (file.pooled.kind === 'afterPrefix' ? file.pooled.tokens : 0);
-  const texts = LENGTHS.map((length, i) =>
-    randomText(Math.min(length, longest), file.pooled, { model, key: hashKey(seed, i) }),
-  );
-  const encoder = createModelEncoder(model, runtime);
+  const texts = verificationTexts(model, file);
+  const encoder = createModelEncoder(model, threads === undefined ? {} : { threads });
   const expected = await encoder.encodeTokens(texts).finally(() => encoder.dispose());
-  const embedder = await OnnxEmbedder.open(path, file.pooled, runtime);
-  try {
-    const alone: Embeddings[] = [];
-    for (const text of texts) alone.push(await embedder.run([text], 'right'));
-    const batches = [joined(alone), await embedder.run(texts, 'right'), await embedder.run(texts, 'left')];
-    const compared = batches.map((batch) => compare(batch, expected));
-    const verification: Verification = {
-      runtime: `onnxruntime-node ${packageVersions().dependencies['onnxruntime-node'] ?? ''}`.trim(),
-      lengths: texts.map(({ ids }) => ids.length),
-      largestDifference: Math.max(...compared.map(({ difference }) => difference)),
-      smallestCosine: Math.min(...compared.map(({ cosine }) => cosine)),
-      tolerance: TOLERANCE,
-    };
-    if (!(verification.largestDifference <= TOLERANCE)) {
-      const { largestDifference: largest, smallestCosine: least } = verification;
-      throw internalError(
-        `${file.path} is not the model: unit vectors differ by up to ${largest} (at most ${TOLERANCE}), smallest cosine ${least}`,
-      );
-    }
-    return verification;
-  } finally {
-    await embedder.dispose();
+  const alone: Embeddings[] = [];
+  for (const text of texts) alone.push(await embedder.run([text], 'right'));
+  const batches = [joined(alone), await embedder.run(texts, 'right'), await embedder.run(texts, 'left')];
+  const compared = batches.map((batch) => compareRows(batch, expected));
+  const verification: Verification = {
+    runtime: `onnxruntime-node ${packageVersions().dependencies['onnxruntime-node'] ?? ''}`.trim(),
+    lengths: texts.map(({ ids }) => ids.length),
+    largestDifference: Math.max(...compared.map(({ difference }) => difference)),
+    smallestCosine: Math.min(...compared.map(({ smallest }) => smallest)),
+    meanCosine: Math.min(...compared.map(({ mean }) => mean)),
+    ...(file.format === 'float32' ? { tolerance: TOLERANCE } : {}),
+  };
+  const { largestDifference: largest, smallestCosine: least, meanCosine: mean = 0 } = verification;
+  const right =
+    file.format === 'float32' ? largest <= TOLERANCE : mean >= (file.format === 'fp16' ? LEAST_COSINE : -1);
+  if (!right) {
+    throw internalError(
+      `${file.path} is not the model: unit vectors differ by up to ${largest} (at most ${TOLERANCE} in float32), smallest cosine ${least}`,
+    );
   }
+  return verification;
 }
 
 /** A text of random tokens with a pool mask of the kind that the graph is for. */
@@ -85,10 +96,14 @@ function joined(parts: readonly Embeddings[]): Embeddings {
   return { rows: parts.length, dimensions, data };
 }
 
-/** NaN where anything is not a number, which is within no tolerance. */
-function compare(actual: Embeddings, expected: Embeddings): { difference: number; cosine: number } {
+/** Rows of unit vectors beside each other. NaN where anything is not a number, which is within no tolerance. */
+export function compareRows(
+  actual: Embeddings,
+  expected: Embeddings,
+): { readonly difference: number; readonly smallest: number; readonly mean: number } {
   let difference = actual.data.length === expected.data.length ? 0 : NaN;
-  let cosine = 1;
+  let smallest = 1;
+  let sum = 0;
   for (let row = 0; row < expected.rows; row++) {
     let dot = 0;
     for (let i = row * expected.dimensions; i < (row + 1) * expected.dimensions; i++) {
@@ -96,7 +111,8 @@ function compare(actual: Embeddings, expected: Embeddings): { difference: number
       difference = Math.max(difference, Math.abs(a - b));
       dot += a * b;
     }
-    cosine = Math.min(cosine, dot);
+    smallest = Math.min(smallest, dot);
+    sum += dot;
   }
-  return { difference, cosine };
+  return { difference, smallest, mean: sum / expected.rows };
 }

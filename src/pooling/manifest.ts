@@ -9,6 +9,10 @@ import { writeFileAtomic } from '../shared/files.js';
 import { packageVersions } from '../shared/package.js';
 import { poolingSchema } from './schema.js';
 
+/** The number formats that an embedder's graph is written in. Words of ours; transformers.js calls them fp32, fp16, q8 and q4. */
+export const exportFormats = ['float32', 'fp16', 'int8', 'q4'] as const;
+export type ExportFormat = (typeof exportFormats)[number];
+
 const manifestName = 'lmvec.json';
 
 const recipeSchema = z.object({
@@ -54,13 +58,27 @@ const verificationSchema = z.object({
   /** Between unit vectors of the file and of the model. */
   largestDifference: z.number(),
   smallestCosine: z.number(),
-  tolerance: z.number(),
+  meanCosine: z.number().exactOptional(),
+  /** Of `largestDifference`; absent where a format keeps fewer digits. */
+  tolerance: z.number().exactOptional(),
+  /** Products that the file computes in float32 because float16 might not hold them. */
+  productsInFloat32: z.int().exactOptional(),
+  /** The texts of evaluation sets, as the file and as the model embed them, and the scores (cosine Spearman) of both. */
+  sets: z
+    .object({
+      texts: z.int(),
+      smallestCosine: z.number(),
+      meanCosine: z.number(),
+      scores: z.array(z.object({ task: z.string(), split: z.string(), file: z.number(), model: z.number() })),
+    })
+    .exactOptional(),
 });
 /** How far a written file is from the model that it was written from. */
 export type Verification = Readonly<z.output<typeof verificationSchema>>;
 
 const fileSchema = z.object({
-  path: z.enum(['onnx/model.onnx', 'onnx/model_pool_mask.onnx']),
+  path: z.string().regex(/^onnx\/model(_pool_mask)?(_fp16|_quantized|_q4)?\.onnx$/),
+  format: z.enum(exportFormats).default('float32'),
   pooled: z.discriminatedUnion('kind', [
     z.object({ kind: z.literal('all') }),
     z.object({ kind: z.literal('last') }),

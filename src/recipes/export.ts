@@ -1,8 +1,11 @@
 import { checkNewEmbedderFolder, exportFolder } from '../export/folder.js';
+import type { OnnxFilesOptions } from '../export/onnx-files.js';
+import { loadTasks } from '../evaluation/sts.js';
+import type { EmbedderFile } from '../pooling/manifest.js';
 import { loadEmbeddingModel } from '../pooling/load-model.js';
 import { recipeOverrides, type ModelOptions } from './open-model.js';
 
-export interface ExportEmbedderOptions extends ModelOptions {
+export interface ExportEmbedderOptions extends ModelOptions, Pick<OnnxFilesOptions, 'formats' | 'evaluate'> {
   /** The embedder folder. */
   readonly output: string;
   /** Replace an older embedder folder. */
@@ -13,17 +16,27 @@ export interface ExportEmbedderOptions extends ModelOptions {
 
 /** Writes a model as an embedder folder that other tools open, verified; returns a sentence for the user. @throws UserError */
 export async function exportEmbedder(options: ExportEmbedderOptions): Promise<string> {
-  const { model: path, output, overwrite, metrics, threads } = options;
+  const { model: path, output, overwrite, metrics, threads, formats, evaluate } = options;
+  if (evaluate !== undefined) await loadTasks(evaluate);
   await checkNewEmbedderFolder(output, overwrite === true);
   const model = await loadEmbeddingModel(path, recipeOverrides(options));
   const { files } = await exportFolder(model, output, {
     ...(overwrite === undefined ? {} : { overwrite }),
     ...(metrics === undefined ? {} : { metrics }),
     ...(threads === undefined ? {} : { threads }),
+    ...(formats === undefined ? {} : { formats }),
+    ...(evaluate === undefined ? {} : { evaluate }),
   });
-  const verified = files.map(
-    ({ path: file, verification }) =>
-      `${file} (differs from the model by at most ${verification.largestDifference.toExponential(1)})`,
+  return `${output}: ${files.map(describeFile).join(', ')}`;
+}
+
+function describeFile({ path, format, verification }: EmbedderFile): string {
+  const { largestDifference, meanCosine = NaN, smallestCosine, sets } = verification;
+  if (format === 'float32')
+    return `${path} (differs from the model by at most ${largestDifference.toExponential(1)})`;
+  const cosines = sets ?? { meanCosine, smallestCosine };
+  const scores = (sets?.scores ?? []).map(
+    ({ task, file, model }) => `, ${task} ${(100 * file).toFixed(2)} instead of ${(100 * model).toFixed(2)}`,
   );
-  return `${output}: ${verified.join(', ')}`;
+  return `${path} (cosine with the model ${cosines.meanCosine.toFixed(4)} on average, at least ${cosines.smallestCosine.toFixed(4)}${scores.join('')})`;
 }

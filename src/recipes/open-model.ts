@@ -14,6 +14,7 @@ import { readJsonFile } from '../models/weights/json-file.js';
 import { elementCount } from '../models/weights/types.js';
 import { promptParts } from '../pooling/embedding-model.js';
 import type { RecipeOverrides } from '../pooling/load-model.js';
+import type { ExportFormat } from '../pooling/manifest.js';
 import { embeddingDimensions } from '../pooling/registry.js';
 import type { LayerChoice, PoolingConfig } from '../pooling/schema.js';
 import { internalError } from '../shared/errors.js';
@@ -40,6 +41,8 @@ export interface ModelOptions {
   readonly threads?: number;
   /** How frozen weights lie in memory (default float32). */
   readonly residentPrecision?: ResidentPrecision;
+  /** Which of an exported folder's graphs (default: float32 where it is there). */
+  readonly dtype?: ExportFormat;
 }
 
 export interface OpenModel {
@@ -69,6 +72,7 @@ export async function openModel(
     ...recipeOverrides(options),
     ...threadsOf(options),
     ...(options.residentPrecision === undefined ? {} : { residentPrecision: options.residentPrecision }),
+    ...(options.dtype === undefined ? {} : { dtype: options.dtype }),
   });
   try {
     const { recipe, model, manifest } = embedder;
@@ -178,12 +182,11 @@ function probeFacts({ passed, mode, layouts }: ProbeResult): Record<string, unkn
 }
 
 /** Names this state of the model: a hash of its recipe and weights, or of its graph. */
-export function revisionOf({ recipe, model, manifest }: Embedder, path: string): string {
+export function revisionOf({ recipe, model, file }: Embedder, path: string): string {
   const hash = createHash('sha256').update(JSON.stringify(recipe));
   if (model === undefined) {
-    const file = manifest?.files[0]?.path;
     if (file === undefined) throw internalError('an exported folder without a file');
-    hashFile(join(path, file), (bytes) => hash.update(bytes));
+    hashFile(join(path, file.path), (bytes) => hash.update(bytes));
   } else {
     // The same however they lie in memory.
     for (const weight of [...model.decoder.weights.values(), ...model.poolingParameters.values()])

@@ -62,7 +62,16 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
         }),
     }),
     exportEmbedder: (model, output, metrics) =>
-      exportEmbedder({ model, output, metrics, threads, overwrite: true }),
+      exportEmbedder({
+        model,
+        output,
+        metrics,
+        threads,
+        overwrite: true,
+        formats: config.export.files,
+        // A float32 file is the model to the last digits.
+        ...(config.export.files.every((format) => format === 'float32') ? {} : { evaluate: config.evaluate }),
+      }),
     close: () => {
       texts.close();
       return Promise.resolve();

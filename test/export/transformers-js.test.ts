@@ -1,7 +1,10 @@
 import { basename, dirname, join } from 'node:path';
 import { AutoModel, AutoTokenizer, env, pipeline, type Tensor } from '@huggingface/transformers';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { Embedder } from '../../src/embedder/embedder.js';
 import { exportFolder } from '../../src/export/folder.js';
+import { transformersJsType } from '../../src/export/formats/names.js';
+import { exportFormats } from '../../src/pooling/manifest.js';
 import type { EmbeddingRecipe } from '../../src/pooling/embedding-model.js';
 import { encodeWith, largestDifference, modelWith, temporaryFolders, texts } from './models.js';
 
@@ -58,5 +61,30 @@ describe('transformers.js opens the folder', () => {
     const extracted = await extract(texts, { pooling, normalize: true });
     expect(largestDifference(extracted.data as Float32Array, expected)).toBeLessThan(1e-5);
     await extract.dispose();
+  });
+});
+
+describe('transformers.js opens every format', () => {
+  it('and gives what our own embedder gives', async () => {
+    const model = await modelWith({ attention: 'bidirectional', pooling: { type: 'mean', layer: -1 } });
+    for (const externalAbove of [1e9, 1000]) {
+      const output = join(await temporary(), 'embedder');
+      await exportFolder(model, output, { formats: exportFormats, externalAbove });
+      env.localModelPath = dirname(output);
+      const tokenizer = await AutoTokenizer.from_pretrained('embedder');
+      const inputs: unknown = tokenizer(texts, { padding: true, truncation: true });
+      for (const format of exportFormats) {
+        const own = await Embedder.open(output, { dtype: format });
+        const expected = await own.encode(texts);
+        await own.dispose();
+        const theirs = await AutoModel.from_pretrained('embedder', {
+          dtype: transformersJsType[format] as 'fp32',
+          device: 'cpu',
+        });
+        const { sentence_embedding: vectors } = (await theirs(inputs)) as { sentence_embedding: Tensor };
+        await theirs.dispose();
+        expect(largestDifference(vectors.data as Float32Array, expected.data)).toBeLessThan(1e-4);
+      }
+    }
   });
 });
