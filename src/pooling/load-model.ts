@@ -1,5 +1,6 @@
 import { basename, join, resolve } from 'node:path';
 import { parsePrompt } from '../data/prompt-frame.js';
+import { isPromptPreset, type PromptPreset } from '../data/prompt-presets.js';
 import type { PromptConfig } from '../data/schema.js';
 import { checkTokenizerFits, createTokenizer } from '../data/tokenizer.js';
 import { loadDecoder, type Decoder } from '../models/decoder.js';
@@ -24,6 +25,7 @@ import { chosenLayers } from './layers.js';
 import { readManifest, type Manifest } from './manifest.js';
 import { findMethod, withMethod } from './methods.js';
 import { savedShapes } from './registry.js';
+import { endOfTemplate, openReleasedHead, readReleasedModules } from './released-modules.js';
 import { poolingSchema, type LayerChoice, type PoolingConfig, type RoutingConfig } from './schema.js';
 import { weightBytes } from './trained-folder.js';
 
@@ -53,8 +55,8 @@ export interface LoadOptions {
 const DEFAULT_MAX_TOKENS = 512;
 
 /**
- * Opens anything that embeds: `embedded`, a decoder (folder or GGUF), a run's best/ or last/, an exported embedder folder. A bare decoder
- * is causal with mean pooling of its last layer, unless a preset prompt brings its own.
+ * Opens anything that embeds: `embedded`, a decoder (folder or GGUF), a run's best/ or last/, an exported embedder folder, a folder of
+ * sentence-transformers. A bare decoder is causal with mean pooling of its last layer, unless a preset prompt brings its own.
  * @throws UserError where the model cannot be read or an override does not fit it
  */
 export async function loadEmbeddingModel(
@@ -67,7 +69,7 @@ export async function loadEmbeddingModel(
   const decoder = await decoderOf(path, manifest, options);
   const tokenizer = createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config, path);
   checkTokenizerFits(tokenizer, decoder.config.vocab_size, path);
-  const own = manifest?.recipe ?? bareRecipe(decoder, overrides.prompt);
+  const own = manifest?.recipe ?? (await releasedRecipe(path, decoder, overrides));
   const { method } = overrides;
   const recipe = overridden(
     method === undefined ? own : withMethod(own, await findMethod(method)),
@@ -75,6 +77,7 @@ export async function loadEmbeddingModel(
   );
   chosenLayers(recipe.pooling, decoder.config.num_hidden_layers);
   checkAttention(recipe.attention, decoder.config);
+  if (recipe.prompt !== undefined) parsePrompt(recipe.prompt);
   checkMaxTokens(recipe.maxTokens, decoder);
   return {
     decoder,
@@ -134,8 +137,35 @@ async function readDecoder(path: string, options: LoadOptions): Promise<Decoder>
   }
 }
 
+/** A bare decoder's recipe, with what modules.json says where there is one and the user does not say it. */
+async function releasedRecipe(
+  path: string,
+  decoder: Decoder,
+  { method, pooling, prompt }: RecipeOverrides,
+): Promise<EmbeddingRecipe> {
+  const bare = bareRecipe(decoder, prompt);
+  const replaced = method !== undefined || pooling !== undefined || presetOf(prompt) !== undefined;
+  if (replaced || path === 'embedded' || !(await exists(join(path, 'modules.json')))) return bare;
+  const end = decoder.config.encoder === true ? '' : endOfTemplate(decoder.tokenizer.json);
+  const released = await readReleasedModules(path, end);
+  const { is_causal: causal, use_bidirectional_attention: both } = decoder.rawConfig;
+  const maxTokens = Math.min(released?.maxTokens ?? bare.maxTokens, decoder.config.max_position_embeddings);
+  return {
+    ...bare,
+    ...(causal === false || both === true ? { attention: 'bidirectional' } : {}),
+    ...released,
+    maxTokens,
+  };
+}
+
+/** The preset that a prompt names; another name may be one of the model's own prompts. */
+function presetOf(prompt: PromptConfig | undefined): PromptPreset | undefined {
+  const frame = typeof prompt === 'object' ? prompt.frame : prompt;
+  return prompt !== undefined && isPromptPreset(frame ?? '') ? parsePrompt(prompt).preset : undefined;
+}
+
 function bareRecipe(decoder: Decoder, prompt: PromptConfig | undefined): EmbeddingRecipe {
-  const preset = prompt === undefined ? undefined : parsePrompt(prompt).preset;
+  const preset = presetOf(prompt);
   return {
     attention: decoder.config.encoder === true ? 'bidirectional' : 'causal',
     window: 'keep',
@@ -271,7 +301,9 @@ async function poolingParametersOf(
   const shapes = savedShapes(recipe.pooling, decoder.config);
   if (shapes.size === 0) return parameters;
   const own = join(resolve(path), 'pooling.safetensors');
-  const store = (await exists(own)) ? await openSafetensors(own) : await releasedPooling(path, shapes);
+  const store = (await exists(own))
+    ? await openSafetensors(own)
+    : ((await openReleasedHead(path)) ?? (await releasedPooling(path, shapes)));
   if (path === 'embedded' || store === undefined) {
     throw userError({
       what: `${trainedPart(recipe.pooling)} is trained, and this model has none`,

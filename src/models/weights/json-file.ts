@@ -7,6 +7,19 @@ const maxJsonBytes = 256 * 1024 * 1024;
 
 /** Reads a JSON object from a file; undefined where there is none. @throws UserError where it is not one. */
 export async function readJsonFile(path: string): Promise<JsonObject | undefined> {
+  const text = await readText(path);
+  return text === undefined ? undefined : parseJsonObject(text, path);
+}
+
+/** Reads a JSON list from a file; undefined where there is none. @throws UserError where it is not one. */
+export async function readJsonList(path: string): Promise<readonly unknown[] | undefined> {
+  const text = await readText(path);
+  const value = text === undefined ? undefined : parseJson(text, path);
+  if (value === undefined || Array.isArray(value)) return value;
+  throw userError({ what: 'wrong JSON', where: path, expected: 'a list' });
+}
+
+async function readText(path: string): Promise<string | undefined> {
   const stats = await stat(path).catch(() => undefined);
   if (stats === undefined) return undefined;
   if (!stats.isFile()) throw userError({ what: 'cannot read JSON', where: path, got: 'not a file' });
@@ -18,15 +31,19 @@ export async function readJsonFile(path: string): Promise<JsonObject | undefined
       expected: `at most ${maxJsonBytes}`,
     });
   }
-  const text = await readFile(path, 'utf8');
-  return parseJsonObject(text, path);
+  return readFile(path, 'utf8');
 }
 
 /** Parses a JSON object. @throws UserError with `where` in front. */
 export function parseJsonObject(text: string, where: string): JsonObject {
-  let value: unknown;
+  const value = parseJson(text, where);
+  if (!isJsonObject(value)) throw userError({ what: 'wrong JSON', where, expected: 'an object' });
+  return value;
+}
+
+function parseJson(text: string, where: string): unknown {
   try {
-    value = JSON.parse(text.startsWith('\uFEFF') ? text.slice(1) : text);
+    return JSON.parse(text.startsWith('\uFEFF') ? text.slice(1) : text);
   } catch (error) {
     throw userError({
       what: 'not valid JSON',
@@ -34,6 +51,4 @@ export function parseJsonObject(text: string, where: string): JsonObject {
       got: error instanceof Error ? error.message : String(error),
     });
   }
-  if (!isJsonObject(value)) throw userError({ what: 'wrong JSON', where, expected: 'an object' });
-  return value;
 }
