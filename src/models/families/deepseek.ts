@@ -9,6 +9,7 @@ export const deepseek = defineFamily({
   modelType: 'deepseek',
   models: 'DeepSeek-MoE 16B',
   special: 'fine-grained experts and shared experts, dense first layers',
+  gguf: 'deepseek',
   names: mlpExpertNames,
   schema: z.object({
     ...llamaFields,

@@ -9,6 +9,7 @@ export const gptNeox = defineFamily({
   modelType: 'gpt_neox',
   models: 'GPT-NeoX-20B, Pythia',
   special: 'parallel residual, partial rotation, joined query, key, value matrix head by head',
+  gguf: 'gptneox',
   names: {
     prefix: 'gpt_neox.',
     parts: ['embed_in', 'layers', 'final_layer_norm'],

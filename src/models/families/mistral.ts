@@ -9,6 +9,7 @@ export const mistral = defineFamily({
   modelType: 'mistral',
   models: 'Mistral 7B v0.1 to v0.3, Mistral Nemo',
   special: 'sliding window in every layer',
+  gguf: 'llama',
   names: llamaNames,
   schema: z.object({ ...llamaFields, sliding_window: size.nullable().default(4096) }),
   prepare: prepareLlama,

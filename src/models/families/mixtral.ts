@@ -2,23 +2,17 @@ import { z } from 'zod';
 import { defineFamily } from './family.js';
 import { llamaFields, prepareLlama, positive, size } from './fields.js';
 import { llamaLike, llamaNames } from './llama-like.js';
-import { mixtureOfExperts } from './mixture.js';
+import { mixtralExperts } from '../weights/expert-names.js';
+import { mixtureOfExperts, namesOfExperts } from './mixture.js';
 import { windowed } from './windows.js';
-
-const names = {
-  router: 'block_sparse_moe.gate',
-  prefix: 'block_sparse_moe.experts.',
-  gate: 'w1',
-  up: 'w3',
-  down: 'w2',
-};
 
 /** Mixtral (Jiang et al. 2024): Mistral with experts, the weights of a token's experts renormalised. */
 export const mixtral = defineFamily({
   modelType: 'mixtral',
   models: 'Mixtral 8x7B, 8x22B',
   special: 'experts in every layer, sliding window by config',
-  names: { ...llamaNames, experts: names },
+  gguf: 'llama',
+  names: { ...llamaNames, experts: mixtralExperts },
   schema: z.object({
     ...llamaFields,
     rms_norm_eps: positive.default(1e-5),
@@ -34,14 +28,8 @@ export const mixtral = defineFamily({
       num_local_experts: raw['num_local_experts'] ?? raw['num_experts'],
     }),
   describe: (config) => {
-    const { router, prefix: experts, gate, up, down } = names;
     const mixture = mixtureOfExperts(config, {
-      kind: 'experts',
-      router,
-      experts,
-      gate,
-      up,
-      down,
+      ...namesOfExperts(mixtralExperts),
       count: config.num_local_experts,
       perToken: config.num_experts_per_tok,
       renormalise: true,

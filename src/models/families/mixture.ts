@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { BlockConfig, DenseFeedForwardConfig, ExpertsConfig } from '../decoder-config.js';
-import type { ExpertNames } from '../weights/expert-names.js';
+import { mlpExperts as storedMlpExperts, type ExpertNames } from '../weights/expert-names.js';
 import { size } from './fields.js';
 import { llamaNames, type Differences, type LlamaSizes } from './llama-like.js';
 
@@ -27,14 +27,16 @@ export function isDenseStep(
 }
 
 /** Qwen's, OLMoE's and DeepSeek's names of experts. */
-export const mlpExperts: Pick<ExpertsConfig, 'kind' | 'router' | 'experts' | 'gate' | 'up' | 'down'> = {
-  kind: 'experts',
-  router: 'mlp.gate',
-  experts: 'mlp.experts.',
-  gate: 'gate_proj',
-  up: 'up_proj',
-  down: 'down_proj',
-};
+export const mlpExperts: Pick<ExpertsConfig, 'kind' | 'router' | 'experts' | 'gate' | 'up' | 'down'> =
+  namesOfExperts(storedMlpExperts);
+
+/** How experts are named, as the parts of a decoder are told. */
+export function namesOfExperts({
+  prefix,
+  ...names
+}: ExpertNames): Pick<ExpertsConfig, 'kind' | 'router' | 'experts' | 'gate' | 'up' | 'down'> {
+  return { kind: 'experts', experts: prefix, ...names };
+}
 
 /** A gated part without biases under a prefix: `mlp.` of dense layers, `mlp.shared_expert.`. */
 export function gatedPart(
@@ -69,13 +71,4 @@ export function mixtureOfExperts(
 }
 
 /** Llama's names, and experts one by one or, as transformers 5 keeps them in memory, all in one tensor. */
-export const mlpExpertNames = {
-  ...llamaNames,
-  experts: {
-    router: 'mlp.gate',
-    prefix: 'mlp.experts.',
-    gate: 'gate_proj',
-    up: 'up_proj',
-    down: 'down_proj',
-  } satisfies ExpertNames,
-};
+export const mlpExpertNames = { ...llamaNames, experts: storedMlpExperts };

@@ -9,6 +9,7 @@ export const olmoe = defineFamily({
   modelType: 'olmoe',
   models: 'OLMoE-1B-7B',
   special: 'experts in every layer, q/k norm over all heads, clipped q,k,v by config',
+  gguf: 'olmoe',
   names: mlpExpertNames,
   schema: z.object({
     ...llamaFields,

@@ -16,6 +16,7 @@ export const qwen2Moe = defineFamily({
   modelType: 'qwen2_moe',
   models: 'Qwen1.5-MoE-A2.7B, Qwen2-57B-A14B',
   special: 'experts and a shared expert with a gate, dense layers by config, q,k,v bias',
+  gguf: 'qwen2moe',
   names: mlpExpertNames,
   schema: z.object({
     ...llamaFields,

@@ -11,6 +11,7 @@ export const qwen3Moe = defineFamily({
   modelType: 'qwen3_moe',
   models: 'Qwen3-30B-A3B, Qwen3-235B-A22B, Qwen3-Coder-30B-A3B',
   special: 'experts, dense layers by config, q/k norm by head, explicit head_dim',
+  gguf: 'qwen3moe',
   names: mlpExpertNames,
   schema: z.object({
     ...llamaFields,

@@ -10,6 +10,7 @@ export const smollm3 = defineFamily({
   modelType: 'smollm3',
   models: 'SmolLM3',
   special: 'layers without rotation',
+  gguf: 'smollm3',
   names: { ...llamaNames, tied: true },
   schema: z.object({
     ...llamaFields,

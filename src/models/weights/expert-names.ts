@@ -10,15 +10,30 @@ export interface ExpertNames {
   readonly down: string;
 }
 
+/** Qwen's, OLMoE's and DeepSeek's. */
+export const mlpExperts: ExpertNames = {
+  router: 'mlp.gate',
+  prefix: 'mlp.experts.',
+  gate: 'gate_proj',
+  up: 'up_proj',
+  down: 'down_proj',
+};
+
+/** Mixtral's. */
+export const mixtralExperts: ExpertNames = {
+  router: 'block_sparse_moe.gate',
+  prefix: 'block_sparse_moe.experts.',
+  gate: 'w1',
+  up: 'w3',
+  down: 'w2',
+};
+
 /** A part of a joined tensor: [X, rows, columns] by its first axis, then by rows. */
-interface Part {
+export interface Part {
   readonly from: string;
   readonly start: number;
   readonly shape: readonly [number, number];
 }
-
-/** Joined tensors that are held while their parts are read: gate and up, down. */
-const HELD = 2;
 
 /**
  * A store whose experts have tensors of their own. transformers 5 keeps those of a layer in memory as two, and writes them so where asked
@@ -41,8 +56,24 @@ export function expertStore(store: WeightStore, names: ExpertNames): WeightStore
       renamed.set(router === null ? name : `${router[1]}${names.router}.weight`, name);
     }
   }
-  const whole = holding((name) => store.read(name));
-  const wholePacked = holding(async (name) => store.readPacked?.(name));
+  return storeOfParts(store, { renamed, parts, held: 2 });
+}
+
+/** A store under other names, some of whose tensors are parts of larger ones; the last `held` of those stay in memory while parts are read. */
+export function storeOfParts(
+  store: WeightStore,
+  {
+    renamed,
+    parts,
+    held,
+  }: {
+    readonly renamed: ReadonlyMap<string, string>;
+    readonly parts: ReadonlyMap<string, Part>;
+    readonly held: number;
+  },
+): WeightStore {
+  const whole = holding((name) => store.read(name), held);
+  const wholePacked = holding(async (name) => store.readPacked?.(name), held);
   return {
     names: [...renamed.keys(), ...parts.keys()],
     info: (name): TensorInfo | undefined => {
@@ -64,31 +95,36 @@ export function expertStore(store: WeightStore, names: ExpertNames): WeightStore
       const packed = await wholePacked(part.from);
       if (packed === undefined) return undefined;
       const length = part.shape[0] * part.shape[1];
+      // A row has whole blocks.
       const bytesPerValue = packed.bytes.length / packed.length;
       const bytes = new Uint8Array(new SharedArrayBuffer(length * bytesPerValue));
       bytes.set(packed.bytes.subarray(part.start * bytesPerValue, part.start * bytesPerValue + bytes.length));
-      return { ...packed, length, bytes };
+      // What is merged into one expert is none of the others' business.
+      return { ...packed, length, bytes, merged: [] };
     },
     close: () => store.close(),
   };
 }
 
 /** Reads, and remembers the last few results. */
-function holding<Value>(read: (name: string) => Promise<Value>): (name: string) => Promise<Value> {
+function holding<Value>(
+  read: (name: string) => Promise<Value>,
+  most: number,
+): (name: string) => Promise<Value> {
   const held = new Map<string, Promise<Value>>();
   return (name) => {
     const known = held.get(name);
     if (known !== undefined) return known;
     const value = read(name);
     const [oldest] = held.keys();
-    if (held.size >= HELD && oldest !== undefined) held.delete(oldest);
+    if (held.size >= most && oldest !== undefined) held.delete(oldest);
     held.set(name, value);
     return value;
   };
 }
 
 /** Of each expert in turn, its rows divided equally among `lasts`. */
-function* partsOf(
+export function* partsOf(
   from: string,
   [experts, rows, columns]: readonly [number, number, number],
   lasts: readonly string[],

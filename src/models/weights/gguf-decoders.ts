@@ -1,38 +1,45 @@
-import { transpose } from '../../shared/matrix.js';
 import { userError } from '../../shared/errors.js';
-import type { GgufFamily } from './gguf-families.js';
-import { metadataReader } from './gguf-metadata.js';
-import { archKeys, commonConfig, type ArchKeys } from './gguf-config.js';
-import { llamaInside, llamaOutside } from './gguf-names.js';
+import { commonConfig } from './gguf-config.js';
+import { headSizes, type ArchKeys } from './gguf-keys.js';
+import type { Layout } from './gguf-layout.js';
+import { headNorms, llamaInside, llamaPlaces } from './gguf-names.js';
+import { ropeConfig } from './gguf-rope.js';
 import type { GgufFile } from './gguf.js';
-import { renamedStore } from './names.js';
-import type { JsonObject, WeightStore } from './types.js';
+import type { JsonObject } from './types.js';
 
-/** How an architecture of llama.cpp lies in GGUF (its conversion/ scripts), where it is not Llama. */
-interface Layout {
-  readonly arch: string;
-  /** Before the number of a layer: `model.layers.` */
-  readonly blocks: string;
-  /** GGUF's names inside `blk.N.` -> Hugging Face's inside the layer. */
-  readonly inside: Readonly<Record<string, string>>;
-  readonly outside: Readonly<Record<string, string>>;
-  /** Norms are stored as 1 + w. */
-  readonly normsPlusOne?: boolean;
-  /** Hugging Face has the blocks' matrices as [in, out]. */
-  readonly transposed?: boolean;
-  readonly config: (file: GgufFile, keys: ArchKeys) => Promise<JsonObject>;
-}
-
-const headNorms = { attn_q_norm: 'self_attn.q_norm', attn_k_norm: 'self_attn.k_norm' };
 const outputNorms = {
   post_attention_norm: 'post_attention_layernorm',
   post_ffw_norm: 'post_feedforward_layernorm',
 };
 const fourNorms = { ...llamaInside, ...outputNorms, ffn_norm: 'pre_feedforward_layernorm' };
 
-const llamaPlaces = { blocks: 'model.layers.', inside: llamaInside, outside: llamaOutside };
-
-const layouts: readonly Layout[] = [
+/** Architectures of llama.cpp without experts. */
+export const denseLayouts: readonly Layout[] = [
+  {
+    arch: 'llama',
+    ...llamaPlaces,
+    interleaved: true,
+    config: async (file, keys) => ({
+      ...(await commonConfig(file, keys)),
+      architectures: ['LlamaForCausalLM'],
+      model_type: 'llama',
+      hidden_act: 'silu',
+      ...biases(file),
+    }),
+  },
+  {
+    arch: 'smollm3',
+    ...llamaPlaces,
+    interleaved: true,
+    config: async (file, keys) => ({
+      ...(await commonConfig(file, keys)),
+      architectures: ['SmolLM3ForCausalLM'],
+      model_type: 'smollm3',
+      // The file does not say: every fourth layer of the released model, as llama.cpp has it.
+      no_rope_layer_interval: 4,
+      ...biases(file),
+    }),
+  },
   {
     arch: 'qwen2',
     ...llamaPlaces,
@@ -183,7 +190,53 @@ const layouts: readonly Layout[] = [
         ...keys.specialTokens(),
       }),
   },
+  {
+    arch: 'gptneox',
+    blocks: 'gpt_neox.layers.',
+    inside: {
+      attn_norm: 'input_layernorm',
+      attn_qkv: 'attention.query_key_value',
+      attn_output: 'attention.dense',
+      ffn_norm: 'post_attention_layernorm',
+      ffn_up: 'mlp.dense_h_to_4h',
+      ffn_down: 'mlp.dense_4h_to_h',
+    },
+    outside: {
+      'token_embd.weight': 'gpt_neox.embed_in.weight',
+      'output_norm.weight': 'gpt_neox.final_layer_norm.weight',
+      'output_norm.bias': 'gpt_neox.final_layer_norm.bias',
+      'output.weight': 'embed_out.weight',
+    },
+    splitByKind: 'attention.query_key_value',
+    config: async (file, keys) => ({
+      architectures: ['GPTNeoXForCausalLM'],
+      model_type: 'gpt_neox',
+      vocab_size: file.info('token_embd.weight')?.shape[0],
+      hidden_size: keys.required('embedding_length'),
+      intermediate_size: keys.required('feed_forward_length'),
+      num_hidden_layers: keys.required('block_count'),
+      num_attention_heads: keys.required('attention.head_count'),
+      max_position_embeddings: keys.integer('context_length', 1) ?? 2048,
+      hidden_act: 'gelu',
+      layer_norm_eps: keys.number('attention.layer_norm_epsilon') ?? 1e-5,
+      use_parallel_residual: keys.boolean('use_parallel_residual') ?? true,
+      attention_bias: file.info('blk.0.attn_qkv.bias') !== undefined,
+      tie_word_embeddings: file.info('output.weight') === undefined,
+      rope_parameters: {
+        partial_rotary_factor: 1,
+        ...(await ropeConfig(file, keys, { headDim: headSizes(keys).headDim, theta: 10000 })),
+      },
+      ...keys.specialTokens(),
+    }),
+  },
 ];
+
+function biases(file: GgufFile): JsonObject {
+  return {
+    attention_bias: file.info('blk.0.attn_q.bias') !== undefined,
+    mlp_bias: file.info('blk.0.ffn_up.bias') !== undefined,
+  };
+}
 
 /** gemma2 and gemma3: queries are divided by the square root of this. */
 function scoreScalar(common: JsonObject, layersOf27b: number): number {
@@ -206,53 +259,4 @@ function layerTypes(file: GgufFile, keys: ArchKeys): JsonObject {
       slides === true || slides === 1 ? 'sliding_attention' : 'full_attention',
     ),
   };
-}
-
-/** Families that are not Llama, by `general.architecture`. */
-export const furtherFamilies: Readonly<Record<string, GgufFamily>> = Object.fromEntries(
-  layouts.map((layout): [string, GgufFamily] => [
-    layout.arch,
-    {
-      config: (file) => layout.config(file, archKeys(file, metadataReader(file), layout.arch)),
-      weights: (file) => weightsOf(file, layout),
-    },
-  ]),
-);
-
-function weightsOf(file: GgufFile, layout: Layout): WeightStore {
-  const stored = new Map<string, string>();
-  for (const name of file.names)
-    if (!/^rope_(freqs|factors_long|factors_short)\.weight$/.test(name))
-      stored.set(canonicalName(name, file, layout), name);
-  const renamed = renamedStore(file, stored);
-  const isTransposed = (name: string): boolean =>
-    layout.transposed === true && name.startsWith(layout.blocks) && renamed.info(name)?.shape.length === 2;
-  return {
-    ...renamed,
-    info: (name) => {
-      const info = renamed.info(name);
-      return info === undefined || !isTransposed(name) ? info : { ...info, shape: [...info.shape].reverse() };
-    },
-    read: async (name) => {
-      const data = await renamed.read(name);
-      if (layout.normsPlusOne === true && name.endsWith('norm.weight')) return data.map((value) => value - 1);
-      if (!isTransposed(name)) return data;
-      const [rows, columns] = renamed.info(name)?.shape as [number, number];
-      return transpose(data, rows, columns);
-    },
-    readPacked: async (name) => {
-      const changed = isTransposed(name) || (layout.normsPlusOne === true && name.endsWith('norm.weight'));
-      return changed ? undefined : renamed.readPacked?.(name);
-    },
-  };
-}
-
-function canonicalName(name: string, file: GgufFile, { arch, blocks, inside, outside }: Layout): string {
-  const parts = /^blk\.(\d+)\.(\w+)\.(weight|bias)$/.exec(name);
-  const part = parts?.[2] ?? '';
-  if (parts !== null && Object.hasOwn(inside, part))
-    return `${blocks}${Number(parts[1])}.${inside[part] ?? ''}.${parts[3] ?? ''}`;
-  const known = Object.hasOwn(outside, name) ? outside[name] : undefined;
-  if (known !== undefined) return known;
-  throw userError({ what: `tensor ${name} has no place in a ${arch} model`, where: file.path });
 }

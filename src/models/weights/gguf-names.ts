@@ -12,8 +12,14 @@ export const llamaInside: Readonly<Record<string, string>> = {
 };
 
 /** The same outside the blocks, whole names. */
-export const llamaOutside: Readonly<Record<string, string>> = {
+const llamaOutside: Readonly<Record<string, string>> = {
   'token_embd.weight': 'model.embed_tokens.weight',
   'output_norm.weight': 'model.norm.weight',
   'output.weight': 'lm_head.weight',
 };
+
+/** Llama's places. */
+export const llamaPlaces = { blocks: 'model.layers.', inside: llamaInside, outside: llamaOutside };
+
+/** Norms of queries and keys. */
+export const headNorms = { attn_q_norm: 'self_attn.q_norm', attn_k_norm: 'self_attn.k_norm' };

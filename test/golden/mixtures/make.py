@@ -303,5 +303,6 @@ def make(name):
     (folder / "golden.json").write_text(json.dumps(golden) + "\n")
 
 
-for family in sys.argv[1:] or FAMILIES:
-    make(family)
+if __name__ == "__main__":
+    for family in sys.argv[1:] or FAMILIES:
+        make(family)

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ggmlTypes } from '../../../src/models/weights/ggml-types.js';
-import { unpermuteRows } from '../../../src/models/weights/gguf-llama.js';
+import { movedRows, rowsOfHalves } from '../../../src/models/weights/gguf-rows.js';
 import { openGguf } from '../../../src/models/weights/gguf.js';
 import { openDecoder } from '../../../src/models/weights/index.js';
 import { UserError } from '../../../src/shared/errors.js';
@@ -76,7 +76,7 @@ describe('a Llama as GGUF', () => {
             permuted.set(original.subarray(row * columns, (row + 1) * columns), to * columns);
           }
           const restored = new Float32Array(original.length);
-          unpermuteRows(permuted, restored, { heads, headDim: 2 * half });
+          movedRows(permuted, restored, rowsOfHalves(heads, 2 * half).order());
           expect(restored).toEqual(original);
         },
       ),
@@ -164,7 +164,11 @@ describe('broken and hostile files are refused in one sentence', () => {
     ['part of a block', buildGguf(tensor(0, { type: 8 })), 'impossible shape'],
     ['K-quants', buildGguf(tensor(0, { type: 12 })), 'type Q4_K'],
     ['unknown type', buildGguf(tensor(0, { type: 99 })), 'type 99'],
-    ['unknown tensor', buildGguf(tensor(2, { name: 'blk.0.ffn_gate_inp.weight' })), 'no place in a Llama'],
+    [
+      'unknown tensor',
+      buildGguf(tensor(2, { name: 'blk.0.ffn_gate_inp.weight' })),
+      'no place in a llama model',
+    ],
     [
       'architecture',
       buildGguf(tinyLlama(['a'], { 'general.architecture': ['general.architecture', 'string', 'lama'] })),
