@@ -39,6 +39,10 @@ const llama3: Splitting = {
   ignoreMerges: true,
   addBos: true,
 };
+/** As Llama 3 splits, without its other ways. */
+const threeDigits: Splitting = {
+  preTokenizer: sequence(split(llama3Regex('\\p{N}{1,3}')), byteLevel(false)),
+};
 const qwen2: Splitting = {
   normalizer: { type: 'NFC' },
   preTokenizer: sequence(split(llama3Regex('\\p{N}')), byteLevel(false)),
@@ -64,6 +68,11 @@ const splittings: Readonly<Record<string, Splitting>> = {
   'llama-bpe': llama3,
   llama3,
   'llama-v3': llama3,
+  // SmolLM3 and OLMo 2.
+  'smaug-bpe': threeDigits,
+  dbrx: threeDigits,
+  // OLMoE and Pythia: GPT-NeoX's.
+  olmo: { normalizer: { type: 'NFC' }, preTokenizer: byteLevel(true) },
   qwen2,
 };
 

@@ -146,6 +146,9 @@ SPLITTINGS = {
     "gpt-2": (None, byte_level(), False),
     "smollm": (None, DIGITS, False),
     "llama-bpe": (None, pre_tokenizers.Sequence([split(LLAMA3), byte_level(False)]), True),
+    "smaug-bpe": (None, pre_tokenizers.Sequence([split(LLAMA3), byte_level(False)]), False),
+    "dbrx": (None, pre_tokenizers.Sequence([split(LLAMA3), byte_level(False)]), False),
+    "olmo": (normalizers.NFC(), byte_level(), False),
     "qwen2": (normalizers.NFC(), pre_tokenizers.Sequence([split(LLAMA3.replace("{1,3}", "")), byte_level(False)]), False),
     "default": (
         None,
