@@ -71,6 +71,15 @@ describe('what is not supported is one sentence', () => {
     for (const part of parts) expect(() => parseDecoderConfig(raw, 'config.json')).toThrow(part);
   });
 
+  it('an activation by another of its names', async () => {
+    // GPT-NeoX-20B says gelu_fast.
+    const raw = await configOf('gpt-neox');
+    const parsed = (name: string) => parseDecoderConfig({ ...raw, hidden_act: name }, 'config.json');
+    expect(parsed('gelu_fast')).toEqual(parsed('gelu_new'));
+    expect(parsed('swish')).toEqual(parsed('silu'));
+    expect(() => parsed('constructor')).toThrow('hidden_act "constructor"');
+  });
+
   it('tensors that are missing, have another shape, or have no place: the first ten', async () => {
     const folder = await variantWith('qwen3', (tensors) => [
       ...tensors

@@ -20,6 +20,12 @@ export const variants: readonly string[] = readdirSync(folder)
 
 export const variantFolder = (variant: string): string => folder + variant;
 
+/** Mixtures of experts. See test/golden/mixtures/make.py. */
+export const mixtures = ['mixtral', 'qwen2-moe', 'qwen3-moe', 'olmoe', 'deepseek'] as const;
+
+export const mixtureFolder = (name: string): string =>
+  new URL(`../golden/mixtures/${name}`, import.meta.url).pathname;
+
 interface Description {
   readonly hiddenLayers: number;
   readonly lengths: readonly number[];

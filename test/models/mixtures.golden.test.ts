@@ -18,6 +18,7 @@ import { DecoderRunner } from '../../src/models/decoder-runner.js';
 import { GradientSink } from '../../src/models/gradient-sink.js';
 import type { Tile } from '../../src/models/tiles.js';
 import { blockWeightShapes, weightShapes } from '../../src/models/weight-shapes.js';
+import { mixtures } from './family-golden.js';
 import { openDecoder, openSafetensors } from '../../src/models/weights/index.js';
 import type { WeightStore } from '../../src/models/weights/types.js';
 
@@ -107,135 +108,129 @@ function byText(tile: Tile, values: Float32Array): [number, Float32Array][] {
   });
 }
 
-describe.each(['mixtral', 'qwen2-moe', 'qwen3-moe', 'olmoe', 'deepseek'])(
-  '%s against transformers',
-  (family) => {
-    let of: Case;
-    let norm: (hidden: HostTensor) => Promise<HostTensor>;
-    beforeAll(async () => {
-      of = await Case.open(family);
-      norm = of.norm();
-    });
-    afterAll(() => of.reference.close());
+describe.each(mixtures)('%s against transformers', (family) => {
+  let of: Case;
+  let norm: (hidden: HostTensor) => Promise<HostTensor>;
+  beforeAll(async () => {
+    of = await Case.open(family);
+    norm = of.norm();
+  });
+  afterAll(() => of.reference.close());
 
-    it.each(modes)(
-      'hidden states of every layer and router outputs, padded, packed and alone, %s',
-      async (mode) => {
-        const runner = new DecoderRunner({ decoder: of.decoder, attention: mode, pool });
-        const last = of.golden.hiddenLayers - 1;
-        const layouts: Record<string, Batch[]> = {
-          right: [padTexts(of.texts, 'right')],
-          left: [padTexts(of.texts, 'left')],
-          packed: packTexts(of.texts, { maxTokens: 16 }),
-          alone: of.texts.map((text) => padTexts([text], 'right')),
-        };
-        for (const [layout, batches] of Object.entries(layouts)) {
-          const also = Array.from({ length: last }, (_, layer) => layer);
-          const pass = await runner.forward(batches, { keep: false, also, routers: true });
-          let firstText = 0;
-          for (const tile of pass.tiles) {
-            const states = [...tile.also, await norm(tile.hidden)];
-            for (const [layer, state] of states.entries()) {
-              for (const [index, values] of byText(tile.tile, floats(state))) {
-                const text = layout === 'alone' ? firstText : index;
-                const name =
-                  layout === 'left' && layer === last
-                    ? `left.${mode}.hidden.${layer}`
-                    : `${mode}.hidden.${layer}`;
-                expect(
-                  relativeDifference(values, await of.expected(name, text)),
-                  `${layout} ${name}`,
-                ).toBeLessThan(1e-5);
-              }
+  it.each(modes)(
+    'hidden states of every layer and router outputs, padded, packed and alone, %s',
+    async (mode) => {
+      const runner = new DecoderRunner({ decoder: of.decoder, attention: mode, pool });
+      const last = of.golden.hiddenLayers - 1;
+      const layouts: Record<string, Batch[]> = {
+        right: [padTexts(of.texts, 'right')],
+        left: [padTexts(of.texts, 'left')],
+        packed: packTexts(of.texts, { maxTokens: 16 }),
+        alone: of.texts.map((text) => padTexts([text], 'right')),
+      };
+      for (const [layout, batches] of Object.entries(layouts)) {
+        const also = Array.from({ length: last }, (_, layer) => layer);
+        const pass = await runner.forward(batches, { keep: false, also, routers: true });
+        let firstText = 0;
+        for (const tile of pass.tiles) {
+          const states = [...tile.also, await norm(tile.hidden)];
+          for (const [layer, state] of states.entries()) {
+            for (const [index, values] of byText(tile.tile, floats(state))) {
+              const text = layout === 'alone' ? firstText : index;
+              const name =
+                layout === 'left' && layer === last
+                  ? `left.${mode}.hidden.${layer}`
+                  : `${mode}.hidden.${layer}`;
+              expect(
+                relativeDifference(values, await of.expected(name, text)),
+                `${layout} ${name}`,
+              ).toBeLessThan(1e-5);
             }
-            expect(tile.routers?.map(({ layer }) => layer)).toEqual(of.golden.routers);
-            for (const router of tile.routers ?? []) {
-              const probabilities = byText(tile.tile, floats(router.probabilities));
-              for (const [at, [index, values]] of byText(tile.tile, floats(router.logits)).entries()) {
-                const text = layout === 'alone' ? firstText : index;
-                const expected = await of.expected(`${mode}.router.${router.layer}`, text);
-                expect(relativeDifference(values, expected)).toBeLessThan(1e-5);
-                const experts = router.logits.dims[1] as number;
-                expect(
-                  relativeDifference(probabilities[at]![1], softmaxRows(expected, experts)),
-                ).toBeLessThan(1e-5);
-              }
-            }
-            firstText += tile.tile.texts.length;
           }
-          runner.release(pass);
+          expect(tile.routers?.map(({ layer }) => layer)).toEqual(of.golden.routers);
+          for (const router of tile.routers ?? []) {
+            const probabilities = byText(tile.tile, floats(router.probabilities));
+            for (const [at, [index, values]] of byText(tile.tile, floats(router.logits)).entries()) {
+              const text = layout === 'alone' ? firstText : index;
+              const expected = await of.expected(`${mode}.router.${router.layer}`, text);
+              expect(relativeDifference(values, expected)).toBeLessThan(1e-5);
+              const experts = router.logits.dims[1] as number;
+              expect(relativeDifference(probabilities[at]![1], softmaxRows(expected, experts))).toBeLessThan(
+                1e-5,
+              );
+            }
+          }
+          firstText += tile.tile.texts.length;
         }
-        await runner.dispose();
-      },
-    );
-
-    it('logits', async () => {
-      const runner = new DecoderRunner({ decoder: of.decoder, attention: 'causal', pool });
-      const pass = await runner.forward([padTexts(of.texts, 'right')], { keep: false });
-      const { config } = of.decoder;
-      const head = compile(({ hidden, weight }) => ({ logits: logits(weight!, hidden!, config) }), {
-        name: 'head',
-        pool,
-      });
-      for (const { tile, hidden } of pass.tiles) {
-        for (const [index, values] of byText(tile, floats(await norm(hidden)))) {
-          const rows = floatTensor(values, [values.length / config.hidden_size, config.hidden_size]);
-          const out = await head.run({ hidden: rows, weight: runner.weight(headName(of.decoder)) });
-          expect(
-            relativeDifference(
-              floats(out['logits'] as HostTensor),
-              await of.expected('causal.logits', index),
-            ),
-          ).toBeLessThan(1e-5);
-        }
+        runner.release(pass);
       }
       await runner.dispose();
-    });
+    },
+  );
 
-    it('eager: the same functions without a trace', async () => {
-      await setBackend('cpu');
-      const { config, weights, shapes } = of.decoder;
-      const batch = padTexts(of.texts, 'right');
-      const choice = { attention: 'bidirectional' } as const;
-      const hidden = tidy(() => {
-        const asTensor = (name: string): Tensor => tensor(weights.get(name)!, shapes.get(name) as number[]);
-        const size = [batch.inputIds.length / batch.tokensPerRow, batch.tokensPerRow];
-        const ids = (data: Int32Array): Tensor => tensor(data, size, 'int32');
-        const shared = prelude(
-          {
-            inputIds: ids(batch.inputIds),
-            positions: ids(batch.positions),
-            segments: ids(batch.segments),
-            [config.embedding.weight]: asTensor(config.embedding.weight),
-          },
-          config,
-          choice,
-        );
-        let x = shared['x'] as Tensor;
-        for (let layer = 0; layer < config.num_hidden_layers; layer++) {
-          const prefix = blockPrefix(config, layer);
-          const names = Object.keys(blockWeightShapes(config, layer));
-          const params = Object.fromEntries(names.map((name) => [name, asTensor(prefix + name)]));
-          const mask = shared[maskName(maskKind(config, choice, layer))] as Tensor;
-          const rotation = { cos: shared['cos:default']!, sin: shared['sin:default']! };
-          x = block(
-            params,
-            { x, mask, rotation, dropout: undefined, adapterScale: 0 },
-            structureOf(config, layer),
-          );
-        }
-        return lastHiddenState({ [FINAL_NORM]: asTensor(FINAL_NORM) }, x, config).dataSync() as Float32Array;
-      });
-      const { tokensPerRow } = batch;
-      const width = config.hidden_size;
-      for (const [index, length] of of.golden.lengths.entries()) {
-        const values = hidden.slice(index * tokensPerRow * width, (index * tokensPerRow + length) * width);
-        const expected = await of.expected(`bidirectional.hidden.${of.golden.hiddenLayers - 1}`, index);
-        expect(relativeDifference(values, expected)).toBeLessThan(1e-5);
-      }
+  it('logits', async () => {
+    const runner = new DecoderRunner({ decoder: of.decoder, attention: 'causal', pool });
+    const pass = await runner.forward([padTexts(of.texts, 'right')], { keep: false });
+    const { config } = of.decoder;
+    const head = compile(({ hidden, weight }) => ({ logits: logits(weight!, hidden!, config) }), {
+      name: 'head',
+      pool,
     });
-  },
-);
+    for (const { tile, hidden } of pass.tiles) {
+      for (const [index, values] of byText(tile, floats(await norm(hidden)))) {
+        const rows = floatTensor(values, [values.length / config.hidden_size, config.hidden_size]);
+        const out = await head.run({ hidden: rows, weight: runner.weight(headName(of.decoder)) });
+        expect(
+          relativeDifference(floats(out['logits'] as HostTensor), await of.expected('causal.logits', index)),
+        ).toBeLessThan(1e-5);
+      }
+    }
+    await runner.dispose();
+  });
+
+  it('eager: the same functions without a trace', async () => {
+    await setBackend('cpu');
+    const { config, weights, shapes } = of.decoder;
+    const batch = padTexts(of.texts, 'right');
+    const choice = { attention: 'bidirectional' } as const;
+    const hidden = tidy(() => {
+      const asTensor = (name: string): Tensor => tensor(weights.get(name)!, shapes.get(name) as number[]);
+      const size = [batch.inputIds.length / batch.tokensPerRow, batch.tokensPerRow];
+      const ids = (data: Int32Array): Tensor => tensor(data, size, 'int32');
+      const shared = prelude(
+        {
+          inputIds: ids(batch.inputIds),
+          positions: ids(batch.positions),
+          segments: ids(batch.segments),
+          [config.embedding.weight]: asTensor(config.embedding.weight),
+        },
+        config,
+        choice,
+      );
+      let x = shared['x'] as Tensor;
+      for (let layer = 0; layer < config.num_hidden_layers; layer++) {
+        const prefix = blockPrefix(config, layer);
+        const names = Object.keys(blockWeightShapes(config, layer));
+        const params = Object.fromEntries(names.map((name) => [name, asTensor(prefix + name)]));
+        const mask = shared[maskName(maskKind(config, choice, layer))] as Tensor;
+        const rotation = { cos: shared['cos:default']!, sin: shared['sin:default']! };
+        x = block(
+          params,
+          { x, mask, rotation, dropout: undefined, adapterScale: 0 },
+          structureOf(config, layer),
+        );
+      }
+      return lastHiddenState({ [FINAL_NORM]: asTensor(FINAL_NORM) }, x, config).dataSync() as Float32Array;
+    });
+    const { tokensPerRow } = batch;
+    const width = config.hidden_size;
+    for (const [index, length] of of.golden.lengths.entries()) {
+      const values = hidden.slice(index * tokensPerRow * width, (index * tokensPerRow + length) * width);
+      const expected = await of.expected(`bidirectional.hidden.${of.golden.hiddenLayers - 1}`, index);
+      expect(relativeDifference(values, expected)).toBeLessThan(1e-5);
+    }
+  });
+});
 
 function softmaxRows(values: Float32Array, width: number): Float32Array {
   const result = new Float32Array(values.length);

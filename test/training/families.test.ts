@@ -9,7 +9,7 @@ import { createModelEncoder } from '../../src/pooling/packed-encoder.js';
 import { loadEmbeddingModel } from '../../src/pooling/load-model.js';
 import { saveTrained } from '../../src/pooling/trained-folder.js';
 import { temporaryFolders } from '../export/models.js';
-import { familyDecoder, variantFolder, variants } from '../models/family-golden.js';
+import { familyDecoder, mixtureFolder, mixtures, variantFolder, variants } from '../models/family-golden.js';
 import { bareStage, lora, pooling, relativeDifference, SENTENCES, tinyStage } from './tiny.js';
 
 const temporary = temporaryFolders();
@@ -26,7 +26,7 @@ const mean = (values: readonly number[]): number =>
 /** Losses of the first and of the last steps of a short training with adapters on every matrix. */
 async function train(
   decoder: Decoder,
-  options: { readonly objective: string; readonly attention?: AttentionMode },
+  options: { readonly objective: string; readonly attention?: AttentionMode; readonly maskToken?: string },
 ): Promise<{
   readonly first: number;
   readonly last: number;
@@ -55,12 +55,17 @@ async function train(
   return { first: mean(losses.slice(0, 8)), last: mean(losses.slice(-8)), parameters };
 }
 
-describe.each(variants)('%s from training to ONNX', (variant) => {
+const models = [
+  ...variants.map((name) => [name, variantFolder(name)] as const),
+  ...mixtures.map((name) => [name, mixtureFolder(name)] as const),
+];
+
+describe.each(models)('%s from training to ONNX', (_, path) => {
   it('MNTP and SimCSE lower their losses; saved, merged and exported it is the same model', async () => {
-    const decoder = await familyDecoder(variantFolder(variant));
+    const decoder = await familyDecoder(path);
     // An encoder predicts no next tokens.
     if (decoder.config.encoder !== true) {
-      const mntp = await train(decoder, { objective: 'mntp' });
+      const mntp = await train(decoder, { objective: 'mntp', maskToken: '.' });
       expect(mntp.last).toBeLessThan(mntp.first);
     }
     const simcse = await train(decoder, { objective: 'simcse' });
@@ -74,7 +79,7 @@ describe.each(variants)('%s from training to ONNX', (variant) => {
       parameters: simcse.parameters,
       previous: [],
       lineage: [],
-      base: { path: variantFolder(variant) },
+      base: { path },
     });
     const loaded = await loadEmbeddingModel(folder);
     const layout = matrixLayout(decoder.config);

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { activations } from '../decoder-config.js';
+import { activations, type Activation } from '../decoder-config.js';
 import { ropeSchema } from '../rope-config.js';
 import type { JsonObject } from '../weights/types.js';
 
@@ -9,7 +9,18 @@ export const size = z
   .min(1)
   .max(1 << 24);
 export const positive = z.number().positive();
-export const activation = z.enum(activations);
+/** Other names of an activation in transformers. */
+const sameActivations: Readonly<Record<string, Activation>> = {
+  swish: 'silu',
+  gelu_fast: 'gelu_new',
+  gelu_accurate: 'gelu_new',
+  gelu_python: 'gelu',
+  gelu_python_tanh: 'gelu_pytorch_tanh',
+};
+export const activation = z.preprocess(
+  (name) => (typeof name === 'string' && Object.hasOwn(sameActivations, name) ? sameActivations[name] : name),
+  z.enum(activations),
+);
 /** One of `layer_types`. */
 export const layerType = z.enum(['full_attention', 'sliding_attention']);
 
