@@ -119,13 +119,26 @@ function checkHeads(file: GgufFile, keys: ArchKeys, { heads, headDim }: HeadSize
 function renamed(file: GgufFile, layout: Layout, keys: ArchKeys): WeightStore {
   const stored = new Map<string, string>();
   const parts = new Map<string, Part>();
+  const unknown: string[] = [];
   for (const name of file.names) {
     if (/^rope_(freqs|factors_long|factors_short)\.weight$/.test(name)) continue;
     const joined = joinedExperts(name, layout);
-    if (joined === undefined) stored.set(canonicalName(name, file, layout), name);
-    else
+    if (joined === undefined) {
+      const canonical = canonicalName(name, layout);
+      if (canonical === undefined) unknown.push(name);
+      else stored.set(canonical, name);
+    } else {
       for (const [part, tensor] of partsOf(name, shapeOfExperts(file, name, keys), [joined.last]))
         parts.set(joined.prefix + part, tensor);
+    }
+  }
+  if (unknown.length > 0) {
+    const more = unknown.length > 10 ? `; and ${unknown.length - 10} more` : '';
+    throw userError({
+      what: `tensors that have no place in a ${layout.arch} model`,
+      where: file.path,
+      got: unknown.slice(0, 10).join('; ') + more,
+    });
   }
   // Gates, ups and downs of a layer.
   return storeOfParts(file, { renamed: stored, parts, held: 3 });
@@ -156,11 +169,7 @@ function shapeOfExperts(file: GgufFile, name: string, keys: ArchKeys): [number, 
   });
 }
 
-function canonicalName(
-  name: string,
-  file: GgufFile,
-  { arch, blocks, inside, outside, experts }: Layout,
-): string {
+function canonicalName(name: string, { blocks, inside, outside, experts }: Layout): string | undefined {
   const parts = /^blk\.(\d+)\.(\w+)\.(weight|bias)$/.exec(name);
   const part = parts?.[2] ?? '';
   if (parts !== null && Object.hasOwn(inside, part))
@@ -171,7 +180,5 @@ function canonicalName(
     const [, layer, last, expert] = single;
     return `${blocks}${Number(layer)}.${experts.prefix}${Number(expert)}.${experts[last as 'gate' | 'up' | 'down']}.weight`;
   }
-  const known = Object.hasOwn(outside, name) ? outside[name] : undefined;
-  if (known !== undefined) return known;
-  throw userError({ what: `tensor ${name} has no place in a ${arch} model`, where: file.path });
+  return Object.hasOwn(outside, name) ? outside[name] : undefined;
 }

@@ -167,7 +167,7 @@ describe('broken and hostile files are refused in one sentence', () => {
     [
       'unknown tensor',
       buildGguf(tensor(2, { name: 'blk.0.ffn_gate_inp.weight' })),
-      'no place in a llama model',
+      'no place in a llama model: got blk.0.ffn_gate_inp.weight',
     ],
     [
       'architecture',
