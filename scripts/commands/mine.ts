@@ -1,4 +1,5 @@
 import type { Argv } from 'yargs';
+import { deviceChoices } from '../../src/compiler/device.js';
 import { userError } from '../../src/shared/errors.js';
 import { whole } from './model-options.js';
 
@@ -81,6 +82,7 @@ export function mineCommand(root: Argv): Argv {
         })
         .option('seed', { type: 'number', requiresArg: true, default: 0, describe: 'of random sampling' })
         .option('threads', { type: 'number', requiresArg: true, describe: 'CPU threads (default: all)' })
+        .option('device', { choices: deviceChoices, requiresArg: true, describe: 'where the model runs' })
         .example('$0 mine --model runs/x/best --input pairs.tsv --output mined.jsonl', ''),
     async (argv) => {
       const { mineNegatives } = await import('../../src/recipes/mine.js');
@@ -118,6 +120,7 @@ export function mineCommand(root: Argv): Argv {
         ...(argv['query-prompt'] === undefined ? {} : { queryPrompt: argv['query-prompt'] }),
         ...(argv['document-prompt'] === undefined ? {} : { documentPrompt: argv['document-prompt'] }),
         ...(threads === undefined ? {} : { threads }),
+        ...(argv.device === undefined ? {} : { device: argv.device }),
         onProgress: counter.update,
       });
       counter.end();

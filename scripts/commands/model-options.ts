@@ -1,4 +1,5 @@
 import type { Argv, InferredOptionTypes, Options } from 'yargs';
+import { deviceChoices } from '../../src/compiler/device.js';
 import type { ModelOptions } from '../../src/recipes/open-model.js';
 import { userError } from '../../src/shared/errors.js';
 
@@ -64,6 +65,11 @@ const options = {
     requiresArg: true,
     describe: 'how weights lie in memory; stored: as in the file, expanded block by block',
   },
+  device: {
+    choices: deviceChoices,
+    requiresArg: true,
+    describe: 'where the model runs',
+  },
 } as const satisfies Record<string, Options>;
 
 type ModelArguments = InferredOptionTypes<typeof options>;
@@ -99,6 +105,7 @@ export function modelOptions(argv: ModelArguments): ModelOptions {
     ...(argv.dtype === undefined ? {} : { dtype: argv.dtype }),
     ...(threads === undefined ? {} : { threads }),
     ...(argv['resident-precision'] === undefined ? {} : { residentPrecision: argv['resident-precision'] }),
+    ...(argv.device === undefined ? {} : { device: argv.device }),
   };
 }
 

@@ -1,5 +1,6 @@
 import { engine, zerosLike, type Tensor } from '@tensorflow/tfjs';
 import { internalError } from '../shared/errors.js';
+import { EagerFunction, EagerGradient } from './eager.js';
 import type { Graph, TracedType } from './graph.js';
 import { subgraph } from './graph.js';
 import type { TensorPool } from './pool.js';
@@ -12,12 +13,19 @@ export type HostTensors = Readonly<Record<string, HostTensor>>;
 export interface CompileOptions extends RuntimeOptions {
   /** Named in errors. */
   readonly name: string;
-  /** Where outputs come from; release them there when they have been read. */
+  /** Where outputs come from; release them there when they have been read. The function runs on its device unless `device` says otherwise. */
   readonly pool: TensorPool;
 }
 
-/** A pure function traced and compiled once for each combination of input shapes. */
-export class CompiledFunction {
+/** A pure function that is ready to run on the pool's device. */
+export interface CompiledFunction {
+  /** Outputs come from the pool. */
+  run(inputs: HostTensors): Promise<Record<string, HostTensor>>;
+  release(): Promise<void>;
+}
+
+/** Traced and compiled once for each combination of input shapes. */
+class TracedFunction implements CompiledFunction {
   private readonly programs = new Map<string, Promise<Program>>();
 
   constructor(
@@ -25,7 +33,6 @@ export class CompiledFunction {
     private readonly options: CompileOptions,
   ) {}
 
-  /** Outputs come from the pool. */
   async run(inputs: HostTensors): Promise<Record<string, HostTensor>> {
     const program = await cached(this.programs, shapeKey(inputs), async () => {
       const graph = trace(this.fn, specsOf(inputs), this.options);
@@ -42,7 +49,9 @@ export class CompiledFunction {
 }
 
 export function compile(fn: TensorFunction, options: CompileOptions): CompiledFunction {
-  return new CompiledFunction(fn, options);
+  return (options.device ?? options.pool.device) === 'tensorflow'
+    ? new EagerFunction(fn, options)
+    : new TracedFunction(fn, options);
 }
 
 /** What a forward pass hands to its backward pass. */
@@ -64,8 +73,21 @@ interface GradientPrograms {
   backward: Promise<Program> | undefined;
 }
 
-/** A function of one output and its vector-Jacobian product, as two programs with a save policy between them. */
-export class CompiledGradient {
+/** A function of one output and its vector-Jacobian product. */
+export interface CompiledGradient {
+  /** Runs forward, keeping what the policy says. */
+  forward(inputs: HostTensors): Promise<ForwardResult>;
+  /** Gradients of sum(output * outputGradient) by the inputs in `wrt`; gives the saved values back to the pool. */
+  backward(
+    inputs: HostTensors,
+    saved: HostTensors,
+    outputGradient: HostTensor,
+  ): Promise<Record<string, HostTensor>>;
+  release(): Promise<void>;
+}
+
+/** Two programs with a save policy between them. */
+class TracedGradient implements CompiledGradient {
   private readonly programs = new Map<string, Promise<GradientPrograms>>();
 
   constructor(
@@ -73,7 +95,6 @@ export class CompiledGradient {
     private readonly options: GradientOptions,
   ) {}
 
-  /** Runs forward, keeping what the policy says. */
   async forward(inputs: HostTensors): Promise<ForwardResult> {
     const { forward } = await this.compiled(inputs);
     const into = outputsFor(forward, this.options.pool);
@@ -83,7 +104,6 @@ export class CompiledGradient {
     return { output, saved };
   }
 
-  /** Gradients of sum(output * outputGradient) by the inputs in `wrt`; gives the saved values back to the pool. */
   async backward(
     inputs: HostTensors,
     saved: HostTensors,
@@ -123,7 +143,9 @@ export class CompiledGradient {
 }
 
 export function compileGradient(fn: (inputs: Tensors) => Tensor, options: GradientOptions): CompiledGradient {
-  return new CompiledGradient(fn, options);
+  return (options.device ?? options.pool.device) === 'tensorflow'
+    ? new EagerGradient(fn, options)
+    : new TracedGradient(fn, options);
 }
 
 /** Joint graph with outputs `output` and `gradient:NAME`, inputs as given plus `outputGradient`. */

@@ -1,3 +1,4 @@
+import type { Device } from './device.js';
 import { elementCount, type TracedType } from './graph.js';
 import { boolTensor, emptyTensor, floatTensor, intTensor, type HostTensor } from './program.js';
 
@@ -8,6 +9,11 @@ import { boolTensor, emptyTensor, floatTensor, intTensor, type HostTensor } from
 export class TensorPool {
   private readonly free = new Map<string, HostTensor['data'][]>();
   private held = 0;
+  /** Tensors whose values never change, with their copies on the device. */
+  private readonly constants = new Map<HostTensor, DeviceCopy | undefined>();
+
+  /** @param device where the programs run that take their outputs from here; the memory is this process's own */
+  constructor(readonly device: Device = 'cpu') {}
 
   /** A tensor with whatever values its last user left. */
   acquire(shape: readonly number[], type: TracedType = 'float32'): HostTensor {
@@ -27,6 +33,22 @@ export class TensorPool {
     }
   }
 
+  /** The values of this tensor never change from now on: a device that has memory of its own may keep a copy. */
+  markConstant(tensor: HostTensor): void {
+    if (!this.constants.has(tensor)) this.constants.set(tensor, undefined);
+  }
+
+  /** The copy on the device of a tensor that never changes, made where there is none yet; undefined for other tensors. */
+  copyOnDevice<T>(tensor: HostTensor, make: () => T, dispose: (copy: T) => void): T | undefined {
+    if (!this.constants.has(tensor)) return undefined;
+    const known = this.constants.get(tensor);
+    // A pool has one device, and a device one kind of copy.
+    if (known !== undefined) return known.copy as T;
+    const copy = make();
+    this.constants.set(tensor, { copy, dispose: () => dispose(copy) });
+    return copy;
+  }
+
   /** Bytes ever handed out and not given up by `clear`. */
   get bytes(): number {
     return this.held;
@@ -35,7 +57,14 @@ export class TensorPool {
   clear(): void {
     this.free.clear();
     this.held = 0;
+    for (const copy of this.constants.values()) copy?.dispose();
+    this.constants.clear();
   }
+}
+
+interface DeviceCopy {
+  readonly copy: unknown;
+  dispose(): void;
 }
 
 function tensorOver(data: HostTensor['data'], shape: readonly number[]): HostTensor {

@@ -1,7 +1,11 @@
 import { createRequire } from 'node:module';
 import type * as OnnxRuntime from 'onnxruntime-node';
+import { userError } from '../shared/errors.js';
+import type { Device } from './device.js';
 import type { TracedType, Graph, ValueInfo } from './graph.js';
 import { elementCount } from './graph.js';
+import { onDevice } from './on-device.js';
+import type { TensorPool } from './pool.js';
 import { serialize } from './serialize.js';
 
 // CommonJS with a native part: loaded on first use, so that commands without tensors start fast.
@@ -17,11 +21,23 @@ export type HostTensor = OnnxRuntime.Tensor;
 export interface RuntimeOptions {
   /** Threads of one session (default: all cores). */
   readonly threads?: number;
+  /** Default cpu. */
+  readonly device?: Device;
 }
 
+/** @throws UserError where the device is no provider of ONNX Runtime */
 export function sessionOptions(options: RuntimeOptions = {}): OnnxRuntime.InferenceSession.SessionOptions {
+  const { device = 'cpu' } = options;
+  if (device === 'tensorflow')
+    throw userError({
+      what: 'an ONNX graph does not run on this device',
+      where: 'device',
+      got: device,
+      expected: 'cpu, webgpu or cuda',
+      hint: 'open the model that was exported',
+    });
   return {
-    executionProviders: ['cpu'],
+    executionProviders: [device],
     graphOptimizationLevel: 'all',
     logSeverityLevel: 3,
     // One block of memory for all values of a run, planned ahead, is larger than the cache; freed pieces that are taken again stay in it: 4 % faster.
@@ -71,14 +87,23 @@ const DONE = 'done';
 export class Program {
   private constructor(
     private readonly session: OnnxRuntime.InferenceSession,
+    private readonly place: { readonly pool: TensorPool; readonly device: Device },
     readonly inputs: readonly ValueInfo[],
     readonly outputs: readonly ValueInfo[],
   ) {}
 
-  static async create(graph: Graph, options: RuntimeOptions = {}): Promise<Program> {
+  /** @param options without a device, the program runs on the pool's */
+  static async create(
+    graph: Graph,
+    options: RuntimeOptions & { readonly pool: TensorPool },
+  ): Promise<Program> {
     const bytes = serialize(graph, { completion: DONE });
-    const session = await onnxRuntime().InferenceSession.create(bytes, sessionOptions(options));
-    return new Program(session, graph.inputs, graph.outputs);
+    const { pool, device = pool.device } = options;
+    const session = await onnxRuntime().InferenceSession.create(
+      bytes,
+      sessionOptions({ ...options, device }),
+    );
+    return new Program(session, { pool, device }, graph.inputs, graph.outputs);
   }
 
   /** Runs the program; `into` names a preallocated tensor for each output. */
@@ -90,7 +115,8 @@ export class Program {
     for (const { name } of this.inputs) {
       const feed = feeds[name];
       if (feed === undefined) throw new Error(`internal: input ${name} was not fed`);
-      used[name] = feed;
+      const placed = onDevice(feed, this.place);
+      used[name] = placed instanceof Promise ? await placed : placed;
     }
     try {
       await this.session.run(used, { [DONE]: null, ...into });

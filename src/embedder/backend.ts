@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import type { RuntimeOptions } from '../compiler/program.js';
 import type { TokenizedText } from '../data/batch.js';
 import { OnnxEmbedder } from '../export/onnx-embedder.js';
 import { maskOfGraph } from '../export/pooled-tokens.js';
@@ -21,7 +22,7 @@ export interface Backend {
 }
 
 /** The compiled model, texts packed in rows. */
-export function packedBackend(model: EmbeddingModel, options: { readonly threads?: number }): Backend {
+export function packedBackend(model: EmbeddingModel, options: RuntimeOptions): Backend {
   const encoder = createModelEncoder(model, options);
   return {
     embed: (texts, { normalise, onProgress }) =>
@@ -34,7 +35,7 @@ export function packedBackend(model: EmbeddingModel, options: { readonly threads
 export async function onnxBackend(
   folder: string,
   file: EmbedderFile,
-  options: { readonly threads?: number },
+  options: RuntimeOptions,
 ): Promise<Backend> {
   const embedder = await OnnxEmbedder.open(join(folder, file.path), file.pooled, options);
   return {

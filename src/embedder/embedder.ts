@@ -1,3 +1,4 @@
+import { chooseRuntime, type RuntimeChoice } from '../compiler/runtime.js';
 import { createTokenizer, type TextTokenizer } from '../data/tokenizer.js';
 import { promptPresets } from '../data/prompt-presets.js';
 import type { TextPreparer } from '../data/prompts.js';
@@ -18,9 +19,7 @@ import { exists, statOrUserError } from '../shared/files.js';
 import { chosenFile, onnxBackend, packedBackend, type Backend } from './backend.js';
 
 /** Parts of the recipe to change, and how to run. */
-export interface EmbedderOptions extends RecipeOverrides {
-  /** CPU threads (default: all). */
-  readonly threads?: number;
+export interface EmbedderOptions extends RecipeOverrides, RuntimeChoice {
   /** How frozen weights lie in memory (default float32); others take less of it and more time. Of an exported folder the weights are run then, not the graph. */
   readonly residentPrecision?: ResidentPrecision;
   /** Which of an exported folder's graphs (default: float32 where it is there). */
@@ -74,11 +73,15 @@ export class Embedder {
   /** @throws UserError where the model cannot be read or an option does not fit it. */
   static async open(model: string, options: EmbedderOptions = {}): Promise<Embedder> {
     const path = await localModel(model);
-    const { threads, residentPrecision, dtype, ...overrides } = options;
-    const runtime = threads === undefined ? {} : { threads };
+    const { threads, device, residentPrecision, dtype, ...overrides } = options;
+    const runtime = await chooseRuntime({
+      ...(threads === undefined ? {} : { threads }),
+      ...(device === undefined ? {} : { device }),
+    });
     const manifest = await exportedManifest(path);
     const changed = residentPrecision !== undefined || Object.keys(overrides).length > 0;
-    if (manifest !== undefined && !changed) {
+    // TensorFlow runs no ONNX graph: it gets the weights.
+    if (manifest !== undefined && !changed && runtime.device !== 'tensorflow') {
       const files = await readTokenizer(path);
       const tokenizer = createTokenizer(files.json, files.config, path);
       const file = chosenFile(manifest, path, dtype);

@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
+import type { RuntimeOptions } from '../compiler/program.js';
 import { createTokenizer } from '../data/tokenizer.js';
 import { checkpointNames } from '../models/families/index.js';
 import { valuesOf } from '../models/resident.js';
@@ -38,9 +39,12 @@ export async function exportFolder(
   options: ExportOptions = {},
 ): Promise<ExportResult> {
   await checkNewEmbedderFolder(output, options.overwrite === true);
-  const threads = options.threads === undefined ? {} : { threads: options.threads };
+  const runtime: RuntimeOptions = {
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
+    ...(options.device === undefined ? {} : { device: options.device }),
+  };
   const probe = await probeAttention(model.decoder, model.recipe.attention, {
-    ...threads,
+    ...runtime,
     window: model.recipe.window,
   });
   let files: readonly EmbedderFile[] = [];

@@ -1,4 +1,5 @@
 import { basename, join } from 'node:path';
+import type { RuntimeOptions } from '../compiler/program.js';
 import type { TextTokenizer } from '../data/tokenizer.js';
 import { evaluateTasks, type EvalResult } from '../evaluation/evaluate.js';
 import type { Encode } from '../evaluation/encoder.js';
@@ -15,10 +16,9 @@ import { writeOnnxFile } from './onnx-file.js';
 import { pooledGraphs } from './pooled-tokens.js';
 import { compareRows, verificationTexts, verifyFile } from './verify.js';
 
-export interface OnnxFilesOptions {
+export interface OnnxFilesOptions extends RuntimeOptions {
   /** Default: float32 alone. */
   readonly formats?: readonly ExportFormat[];
-  readonly threads?: number;
   /** Bytes of weights above which an ONNX file keeps them in a second file. */
   readonly externalAbove?: number;
   /** Sets on which every file is compared with the model. */
@@ -38,7 +38,12 @@ export async function writeOnnxFiles(
   options: OnnxFilesOptions,
 ): Promise<WrittenFiles> {
   const { formats = ['float32'], externalAbove, evaluate } = options;
-  const runtime = options.threads === undefined ? {} : { threads: options.threads };
+  const runtime: RuntimeOptions = {
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
+    ...(options.device === undefined ? {} : { device: options.device }),
+  };
+  // The file is for other tools: what they run it on is the CPU.
+  const onCpu: RuntimeOptions = { ...runtime, device: 'cpu' };
   const files: EmbedderFile[] = [];
   const external: string[] = [];
   const prepare = recipePreparer(model.recipe, tokenizer);
@@ -53,7 +58,7 @@ export async function writeOnnxFiles(
           ? await overflowingProducts(graph, verificationTexts(model, file), {
               scratch: join(folder, 'onnx', `${name}.ranges`),
               pooled,
-              runtime,
+              runtime: onCpu,
             })
           : undefined;
       const written = await writeOnnxFile(
@@ -62,7 +67,7 @@ export async function writeOnnxFiles(
         externalAbove === undefined ? {} : { externalAbove },
       );
       if (written.external) external.push(basename(path));
-      const embedder = await OnnxEmbedder.open(path, pooled, runtime);
+      const embedder = await OnnxEmbedder.open(path, pooled, onCpu);
       try {
         const verification = await verifyFile(file, embedder, { model, ...runtime });
         const sets = await onSets?.((texts) => embedder.encodeTokens(texts.map((text) => prepare(text))));
@@ -88,7 +93,7 @@ type OnSets = NonNullable<Verification['sets']>;
 async function scoredModel(
   model: EmbeddingModel,
   selection: TaskSelection,
-  runtime: { readonly threads?: number },
+  runtime: RuntimeOptions,
 ): Promise<(encode: Encode) => Promise<OnSets>> {
   const encoder = createModelEncoder(model, runtime);
   const expected = await scored((texts) => encoder.encode(texts), selection).finally(() => encoder.dispose());

@@ -1,3 +1,4 @@
+import type { RuntimeOptions } from '../compiler/program.js';
 import type { TokenizedText } from '../data/batch.js';
 import { positionLimit } from '../models/decoder-config.js';
 import type { EmbeddingModel } from '../pooling/embedding-model.js';
@@ -18,9 +19,7 @@ export const TOLERANCE = 1e-4;
 /** Of fp16, on average: what is below has lost more than digits. */
 const LEAST_COSINE = 0.999;
 
-export interface VerifyOptions {
-  readonly threads?: number;
-}
+export type VerifyOptions = RuntimeOptions;
 
 /**
  * Texts of random tokens, of 1, 2, 17 and 128 tokens (and lengths between), with pool masks of the kind that a graph is for.
@@ -47,10 +46,10 @@ export function verificationTexts(
 export async function verifyFile(
   file: Pick<EmbedderFile, 'path' | 'pooled' | 'format'>,
   embedder: OnnxEmbedder,
-  { model, threads }: VerifyOptions & { readonly model: EmbeddingModel },
+  { model, ...runtime }: VerifyOptions & { readonly model: EmbeddingModel },
 ): Promise<Verification> {
   const texts = verificationTexts(model, file);
-  const encoder = createModelEncoder(model, threads === undefined ? {} : { threads });
+  const encoder = createModelEncoder(model, runtime);
   const expected = await encoder.encodeTokens(texts).finally(() => encoder.dispose());
   const alone: Embeddings[] = [];
   for (const text of texts) alone.push(await embedder.run([text], 'right'));

@@ -79,11 +79,13 @@ export class DecoderRunner implements Runner {
 
   constructor(private readonly options: RunnerOptions) {
     const { decoder, pool, threads, trainable = new Map<string, Float32Array>() } = options;
-    this.weights = new RunnerWeights(decoder, trainable);
+    this.weights = new RunnerWeights(decoder, trainable, pool);
     const runtime = threads === undefined ? { pool } : { pool, threads };
     this.prelude = compile((inputs) => prelude(inputs, decoder.config, options), {
       ...runtime,
       name: 'prelude',
+      // A GPU's sine of a large angle has three digits, and the table of embeddings is as large as the look-up is small.
+      device: pool.device === 'tensorflow' ? 'tensorflow' : 'cpu',
     });
     this.keepsMasks = options.policy === 'all';
     this.embeddingGradients = new EmbeddingGradients(decoder.config, new Set(trainable.keys()), runtime);

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import type { Device } from '../compiler/device.js';
 import { floats, floatTensor, type HostTensor } from '../compiler/program.js';
 import type { Batch } from '../data/batch.js';
 import { internalError } from '../shared/errors.js';
@@ -19,13 +20,15 @@ const ROOMY_TILE_TOKENS = 512;
 const FRUGAL_TILE_TOKENS = 512;
 
 /** Copies of the weights that the fastest runner for a number of threads holds. */
-export function weightCopies(threads: number): number {
-  return threads < RUNNERS || !workersRun() ? 1 : RUNNERS;
+export function weightCopies(threads: number, device: Device = 'cpu'): number {
+  // Another device computes as fast for one thread as for two.
+  return device !== 'cpu' || threads < RUNNERS || !workersRun() ? 1 : RUNNERS;
 }
 
 /** The runner for a number of threads and copies of the weights (default: the fastest). */
 export function createRunner({ copies = Infinity, ...options }: CreateRunnerOptions): Runner {
-  const fastest = weightCopies(options.threads ?? 1);
+  const { device } = options.pool;
+  const fastest = weightCopies(options.threads ?? 1, device);
   if (fastest > 1 && copies > 1) return new ParallelRunner(options);
   // Where memory is too short for a second copy, it is too short for large tiles.
   return new DecoderRunner(fastest === 1 ? options : { tileTokens: FRUGAL_TILE_TOKENS, ...options });

@@ -1,3 +1,4 @@
+import type { Device } from '../compiler/device.js';
 import { TensorPool } from '../compiler/pool.js';
 import { floats } from '../compiler/program.js';
 import type { Batch, TokenizedText } from '../data/batch.js';
@@ -47,11 +48,12 @@ export async function probeAttention(
   attention: AttentionMode,
   options: {
     readonly threads?: number;
+    readonly device?: Device;
     readonly window?: WindowMode;
     readonly runner?: DecoderRunner;
   } = {},
 ): Promise<ProbeResult> {
-  const pool = new TensorPool();
+  const pool = new TensorPool(options.device);
   const threads = options.threads === undefined ? {} : { threads: options.threads };
   const choice = { attention, window: options.window ?? 'keep' };
   const runner = options.runner ?? new DecoderRunner({ decoder, ...choice, pool, ...threads });

@@ -24,10 +24,17 @@ export class RunnerWeights {
   constructor(
     private readonly decoder: Pick<Decoder, 'config' | 'weights' | 'shapes'>,
     trainable: ReadonlyMap<string, Float32Array>,
+    /** Of the programs that these weights go to: it keeps copies of what never changes on their device. */
+    pool: TensorPool,
   ) {
     for (const [name, weight] of [...decoder.weights, ...trainable]) {
-      if (isPacked(weight)) this.packed.add(name);
-      else this.tensors.set(name, floatTensor(weight, this.shapeOf(name, weight)));
+      if (isPacked(weight)) {
+        this.packed.add(name);
+        continue;
+      }
+      const tensor = floatTensor(weight, this.shapeOf(name, weight));
+      this.tensors.set(name, tensor);
+      if (!trainable.has(name)) pool.markConstant(tensor);
     }
   }
 

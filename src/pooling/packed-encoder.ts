@@ -1,4 +1,5 @@
 import { compile, type CompiledFunction, type HostTensors } from '../compiler/compile.js';
+import type { Device } from '../compiler/device.js';
 import { TensorPool } from '../compiler/pool.js';
 import { floatTensor, type HostTensor } from '../compiler/program.js';
 import type { Tensors } from '../compiler/trace.js';
@@ -214,12 +215,13 @@ export function createModelEncoder(
   model: EmbeddingModel,
   options: {
     readonly threads?: number;
+    readonly device?: Device;
     readonly furtherPoolings?: readonly PoolingConfig[];
     /** Whether a constant beginning of the prompt is computed once (default true). */
     readonly prefix?: boolean;
   } = {},
 ): ModelEncoder {
-  const pool = new TensorPool();
+  const pool = new TensorPool(options.device);
   const runner = createRunner({
     decoder: model.decoder,
     attention: model.recipe.attention,
@@ -234,6 +236,7 @@ export function createModelEncoder(
       floatTensor(data, shapes.get(name) ?? [data.length]),
     ]),
   );
+  for (const tensor of Object.values(poolingTensors)) pool.markConstant(tensor);
   const tokenizer = createTokenizer(model.decoder.tokenizer.json, model.decoder.tokenizer.config);
   const { readsAllTokens } = createPooling(model.recipe.pooling, model.decoder.config);
   // Where the rotation depends on the text's length, the prefix is another one in every text.

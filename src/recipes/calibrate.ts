@@ -1,4 +1,6 @@
 import { readFile } from 'node:fs/promises';
+import type { RuntimeOptions } from '../compiler/program.js';
+import { chooseRuntime } from '../compiler/runtime.js';
 import { rangesFile, rangesOf } from '../embedder/quantise.js';
 import { parseSentences } from '../embedder/sentences.js';
 import type { EmbeddingModel } from '../pooling/embedding-model.js';
@@ -53,7 +55,7 @@ async function calibrationTexts({ texts: path, output }: CalibrateOptions): Prom
 export async function calibrate(options: CalibrateOptions): Promise<number> {
   const texts = await calibrationTexts(options);
   const { manifest, ...model } = await loadEmbeddingModel(options.model, recipeOverrides(options));
-  const statistics = await statisticsOf(model, texts, options.threads);
+  const statistics = await statisticsOf(model, texts, await chooseRuntime(options));
   const pooling = poolingSchema.parse({ ...model.recipe.pooling, standardise: true });
   const base = await baseReference(options.model);
   await writeFolderAtomic(options.output, (folder) =>
@@ -74,10 +76,10 @@ export async function calibrate(options: CalibrateOptions): Promise<number> {
 async function statisticsOf(
   model: EmbeddingModel,
   texts: readonly string[],
-  threads: number | undefined,
+  runtime: RuntimeOptions,
 ): Promise<Map<string, Float32Array>> {
   const recipe = { ...model.recipe, pooling: unstandardised(model.recipe.pooling) };
-  const encoder = createModelEncoder({ ...model, recipe }, threads === undefined ? {} : { threads });
+  const encoder = createModelEncoder({ ...model, recipe }, runtime);
   const { mean, deviation } = momentsOf(
     await encoder.encode(texts, { normalise: false }).finally(() => encoder.dispose()),
   );

@@ -1,3 +1,4 @@
+import { chooseRuntime } from '../compiler/runtime.js';
 import { baselineNames, baselines, evaluateBaseline } from '../evaluation/baselines.js';
 import { comparable } from '../embedder/quantise.js';
 import type { Encode } from '../evaluation/encoder.js';
@@ -68,9 +69,13 @@ export async function evaluate(options: EvaluateModelOptions): Promise<Evaluatio
       floor.push({ name: baselineNames[baseline], results: await evaluateBaseline(baseline, selection) });
   }
   if (options.untouched !== undefined)
-    await forEachUntouched(options.untouched, options.model.threads, async ({ name, encode }) => {
-      floor.push({ name, results: await evaluateTasks({ ...selection, encode }) });
-    });
+    await forEachUntouched(
+      options.untouched,
+      await chooseRuntime(options.model),
+      async ({ name, encode }) => {
+        floor.push({ name, results: await evaluateTasks({ ...selection, encode }) });
+      },
+    );
 
   const rows = [own, ...(other === undefined ? [] : [other]), ...floor];
   const lines = [

@@ -1,3 +1,4 @@
+import { chooseRuntime } from '../compiler/runtime.js';
 import { checkNewEmbedderFolder, exportFolder } from '../export/folder.js';
 import type { OnnxFilesOptions } from '../export/onnx-files.js';
 import { loadTasks } from '../evaluation/sts.js';
@@ -16,14 +17,15 @@ export interface ExportEmbedderOptions extends ModelOptions, Pick<OnnxFilesOptio
 
 /** Writes a model as an embedder folder that other tools open, verified; returns a sentence for the user. @throws UserError */
 export async function exportEmbedder(options: ExportEmbedderOptions): Promise<string> {
-  const { model: path, output, overwrite, metrics, threads, formats, evaluate } = options;
+  const { model: path, output, overwrite, metrics, formats, evaluate } = options;
+  const runtime = await chooseRuntime(options);
   if (evaluate !== undefined) await loadTasks(evaluate);
   await checkNewEmbedderFolder(output, overwrite === true);
   const model = await loadEmbeddingModel(path, recipeOverrides(options));
   const { files } = await exportFolder(model, output, {
     ...(overwrite === undefined ? {} : { overwrite }),
     ...(metrics === undefined ? {} : { metrics }),
-    ...(threads === undefined ? {} : { threads }),
+    ...runtime,
     ...(formats === undefined ? {} : { formats }),
     ...(evaluate === undefined ? {} : { evaluate }),
   });

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { chooseRuntime } from '../compiler/runtime.js';
 import { parseSentences } from '../embedder/sentences.js';
 import {
   alignmentUniformity,
@@ -49,7 +50,7 @@ export async function measureLayers(options: LayersOptions): Promise<LayersRepor
   if (first === undefined) throw userError({ what: 'a decoder without layers', where: options.model });
   const encoder = createModelEncoder(
     { ...model, recipe: { ...model.recipe, pooling: first } },
-    { furtherPoolings: further, ...(options.threads === undefined ? {} : { threads: options.threads }) },
+    { ...(await chooseRuntime(options)), furtherPoolings: further },
   );
   const embeddings = await encoder.encodeAll(texts).finally(() => encoder.dispose());
   const layers = embeddings.map((matrix) => alignmentUniformity(matrix, pairs));

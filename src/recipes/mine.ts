@@ -1,3 +1,5 @@
+import type { DeviceChoice } from '../compiler/device.js';
+import { chooseRuntime } from '../compiler/runtime.js';
 import type { RankedExample } from '../data/examples.js';
 import type { ExampleSetConfig } from '../data/example-schema.js';
 import { parsePrompt } from '../data/prompt-frame.js';
@@ -25,6 +27,8 @@ export interface MineNegativesOptions extends NegativeChoice {
   readonly documentPrompt?: string;
   readonly output: string;
   readonly threads?: number;
+  /** Of the teacher (default auto); the search is the CPU's. */
+  readonly device?: DeviceChoice;
   readonly onProgress?: (phase: string, done: number, all: number) => void;
 }
 
@@ -56,8 +60,8 @@ async function allExamples(set: ExampleSetConfig, seed: number): Promise<RankedE
 }
 
 async function openTeacher(options: MineNegativesOptions): Promise<OpenTeacher> {
-  const { model, method, threads, queryPrompt, documentPrompt } = options;
-  const runtime = threads === undefined ? {} : { threads };
+  const { model, method, queryPrompt, documentPrompt } = options;
+  const runtime = await chooseRuntime(options);
   if (model !== 'embedded') {
     const stats = await statOrUserError(model, 'model').catch(() => undefined);
     if (stats?.isDirectory() === true && (await ForeignOnnxEmbedder.isOne(model)))

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
+import { chooseRuntime, type RuntimeChoice } from '../compiler/runtime.js';
 import { Embedder } from '../embedder/embedder.js';
 import type { Encode } from '../evaluation/encoder.js';
 import type { ModelMeta } from '../evaluation/mteb.js';
@@ -23,7 +24,7 @@ import { internalError } from '../shared/errors.js';
  * Any model that embeds: a run's best/ or last/, an exported embedder folder, or a decoder (folder or GGUF) with nothing trained.
  * What is left out is the model's own; a decoder's own is causal, mean of the last layer, no prompt.
  */
-export interface ModelOptions {
+export interface ModelOptions extends RuntimeChoice {
   readonly model: string;
   /** A method's name (`lmvec methods`), or a YAML file with one. What is given beside it goes before it. */
   readonly method?: string;
@@ -38,7 +39,6 @@ export interface ModelOptions {
   /** The instruction in the place of the prompt's `{task}`. */
   readonly task?: string;
   readonly maxTokens?: number;
-  readonly threads?: number;
   /** How frozen weights lie in memory (default float32). */
   readonly residentPrecision?: ResidentPrecision;
   /** Which of an exported folder's graphs (default: float32 where it is there). */
@@ -68,9 +68,10 @@ export async function openModel(
 ): Promise<OpenModel> {
   const { model: given, probe: probing = true } = options;
   const path = await localModel(given);
+  const runtime = await chooseRuntime(options);
   const embedder = await Embedder.open(path, {
     ...recipeOverrides(options),
-    ...threadsOf(options),
+    ...runtime,
     ...(options.residentPrecision === undefined ? {} : { residentPrecision: options.residentPrecision }),
     ...(options.dtype === undefined ? {} : { dtype: options.dtype }),
   });
@@ -80,7 +81,7 @@ export async function openModel(
       model === undefined || !probing
         ? manifest?.probe
         : await probeAttention(model.decoder, recipe.attention, {
-            ...threadsOf(options),
+            ...runtime,
             window: recipe.window,
           });
     const facts = model === undefined ? await factsOfFolder(path) : factsOf(model);
@@ -233,8 +234,4 @@ export function recipeOverrides({
     ...(task === undefined ? {} : { task }),
     ...(maxTokens === undefined ? {} : { maxTokens }),
   };
-}
-
-function threadsOf({ threads }: Pick<ModelOptions, 'threads'>): { readonly threads?: number } {
-  return threads === undefined ? {} : { threads };
 }

@@ -1,3 +1,5 @@
+import type { RuntimeOptions } from '../compiler/program.js';
+import { chooseRuntime } from '../compiler/runtime.js';
 import { initialiseDecoder } from '../models/initialise.js';
 import { loadDecoder, type Decoder } from '../models/decoder.js';
 import type { DecoderConfig } from '../models/decoder-config.js';
@@ -21,12 +23,13 @@ import { loadTrainingTexts, type TrainingTexts } from './training-texts.js';
 
 /** The compiled engine's parts of a training run. */
 export const openTrainingParts: OpenTrainingParts = async (config) => {
+  const runtime = await chooseRuntime(config.train);
   const texts = await loadTrainingTexts(config);
   const examples = await loadExamples(config);
   const { decoder, base, inputs } = await openBase(config, texts);
   const recipe = runRecipe(config, decoder.config.max_position_embeddings);
-  const { threads, memory, savePolicy, seed } = config.train;
-  const probes = await probeStages(decoder, config);
+  const { memory, savePolicy, seed } = config.train;
+  const probes = await probeStages(decoder, config, runtime);
   return {
     inputs: [
       ...inputs,
@@ -40,7 +43,7 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
       recipe,
       tuning: config.tuning,
       seed,
-      threads,
+      ...runtime,
       ...(memory === undefined ? {} : { memory }),
       ...(savePolicy === undefined ? {} : { savePolicy }),
       data: {
@@ -66,7 +69,7 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
         model,
         output,
         metrics,
-        threads,
+        ...runtime,
         overwrite: true,
         formats: config.export.files,
         // A float32 file is the model to the last digits.
@@ -85,7 +88,8 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
  */
 async function probeStages(
   decoder: Decoder,
-  { stages, attention, window, pooling, train }: RunConfig,
+  { stages, attention, window, pooling }: RunConfig,
+  runtime: RuntimeOptions,
 ): Promise<ProbeResult[]> {
   const layers = decoder.config.num_hidden_layers;
   const modes = new Map<string, AttentionMode>();
@@ -103,8 +107,7 @@ async function probeStages(
     modes.set(JSON.stringify(mode), mode);
   }
   const probes: ProbeResult[] = [];
-  for (const mode of modes.values())
-    probes.push(await probeAttention(decoder, mode, { threads: train.threads, window }));
+  for (const mode of modes.values()) probes.push(await probeAttention(decoder, mode, { ...runtime, window }));
   return probes;
 }
 

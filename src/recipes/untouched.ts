@@ -1,3 +1,4 @@
+import type { RuntimeOptions } from '../compiler/program.js';
 import type { Embeddings } from '../pooling/packed-encoder.js';
 import { createModelEncoder, type ModelEncoder } from '../pooling/packed-encoder.js';
 import { loadEmbeddingModel } from '../pooling/load-model.js';
@@ -50,7 +51,7 @@ const encoderGroups: typeof groups = [
 /** Calls `use` with each untrained way to embed with a decoder, which is read once; ways of one pass share it. */
 export async function forEachUntouched(
   path: string,
-  threads: number | undefined,
+  runtime: RuntimeOptions,
   use: (model: UntouchedModel) => Promise<void>,
 ): Promise<void> {
   const bare = await loadEmbeddingModel(path);
@@ -59,10 +60,7 @@ export async function forEachUntouched(
     const [first, ...further] = ways.map(({ pooling }) => pooling) as [PoolingConfig, ...PoolingConfig[]];
     const { window, maxTokens } = bare.recipe;
     const model: EmbeddingModel = { ...bare, recipe: { window, maxTokens, ...recipe, pooling: first } };
-    const run = createModelEncoder(model, {
-      furtherPoolings: further,
-      ...(threads === undefined ? {} : { threads }),
-    });
+    const run = createModelEncoder(model, { ...runtime, furtherPoolings: further });
     try {
       const encodeAll = remembering(run);
       for (const [index, { name }] of ways.entries())

@@ -1,5 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs';
 import { traceGradient } from '../compiler/compile.js';
+import type { Device } from '../compiler/device.js';
 import { savedBytes, splitGraph, type SavePolicy } from '../compiler/split.js';
 import type { InputSpec } from '../compiler/trace.js';
 import { block } from '../models/block.js';
@@ -25,6 +26,8 @@ export interface MemorySizing {
   /** Mean tokens of a text as the stage sees it. */
   readonly tokensPerText: number;
   readonly threads: number;
+  /** Default cpu. */
+  readonly device?: Device;
 }
 
 /** Node, ONNX Runtime, compiled programs and their workspace: measured, not derived. */
@@ -49,7 +52,7 @@ export function planMemory(
   }: { readonly budget?: number | undefined; readonly policy?: SavePolicy | undefined },
 ): MemoryPlan {
   const policies = policy === undefined ? BY_SPEED : [policy];
-  const plans = [...new Set([weightCopies(sizing.threads), 1])].flatMap((copies) =>
+  const plans = [...new Set([weightCopies(sizing.threads, sizing.device), 1])].flatMap((copies) =>
     policies.map((one) => ({ policy: one, copies })),
   );
   return plans.find((plan) => memoryEstimate(sizing, plan) <= budget) ?? (plans.at(-1) as MemoryPlan);

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
+import { deviceChoices } from '../compiler/device.js';
 import { memorySizeSchema } from '../config/sizes.js';
 import { promptReferenceSchema, promptSchema } from '../data/schema.js';
 import { attentionSchema, tuningSchema } from '../models/schema.js';
@@ -117,7 +118,8 @@ export type StagesConfig = Readonly<Record<string, StageConfig>>;
 /** How the run is run: what does not change what is learned, and the seed. */
 export const trainSchema = z.strictObject({
   seed: z.int().min(0).max(0xffff_ffff).default(42),
-  device: z.enum(['auto', 'cpu', 'webgpu', 'cuda', 'tensorflow']).default('auto'),
+  /** `auto`: CUDA where ONNX Runtime's provider is installed and works, else the CPU. */
+  device: z.enum(deviceChoices).default('auto'),
   /** A budget, e.g. 4GB: the fastest save policy that fits is taken. */
   memory: memorySizeSchema.optional(),
   /** Takes the choice from `memory`. */

@@ -1,3 +1,4 @@
+import type { Device } from '../compiler/device.js';
 import { floatTensor } from '../compiler/program.js';
 import { TensorPool } from '../compiler/pool.js';
 import type { SavePolicy } from '../compiler/split.js';
@@ -44,6 +45,7 @@ export interface StageFactoryOptions {
   readonly tuning: TuningConfig;
   readonly seed: number;
   readonly threads?: number;
+  readonly device?: Device;
   /** Bytes; the fastest save policy that fits is taken. */
   readonly memory?: number;
   readonly savePolicy?: SavePolicy;
@@ -135,7 +137,7 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
   const seed = hashKey(options.seed, hashString(options.name));
   const tuning = stage.tuning ?? options.tuning;
   const recipe = stageRecipe(options.recipe, stage);
-  const pool = new TensorPool();
+  const pool = new TensorPool(options.device);
   const runtime = threads === undefined ? {} : { threads };
   const adapters = trainedWeights(decoder, tuning, seed);
   const pooling = createPooling(recipe.pooling, decoder.config);
@@ -172,6 +174,7 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
     attentionDropout: stage.attentionDropout,
     tokensPerText,
     threads: threads ?? 1,
+    device: pool.device,
   };
   const plan = planMemory(sizing, {
     budget: options.memory,

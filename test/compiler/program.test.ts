@@ -12,7 +12,7 @@ function scaled(length: number): Promise<Program> {
     { x: { shape: [length], type: 'float32' }, factor: { shape: [], type: 'float32' } },
     { name: 'scaled' },
   );
-  return Program.create(graph, { threads: 1 });
+  return Program.create(graph, { threads: 1, pool: new TensorPool() });
 }
 
 describe('Program.run', () => {
