@@ -33,9 +33,10 @@ def convert(source: str, out: str) -> None:
 
 def downgrade(out: str, old: str) -> None:
     """Copies `out` to `old` with config and tokenizer in the words of transformers 4.44."""
-    shutil.copytree(out, old)
+    shutil.copytree(out, old, copy_function=link_weights)
     with edited(os.path.join(old, "config.json")) as config:
-        config["rope_theta"] = config.pop("rope_parameters")["rope_theta"]
+        rope = config.pop("rope_parameters")
+        config["rope_theta"] = rope.get("full_attention", rope)["rope_theta"]
         config.pop("dtype", None)
         config["torch_dtype"] = "float32"
     with edited(os.path.join(old, "tokenizer.json")) as tokenizer:
@@ -44,6 +45,14 @@ def downgrade(out: str, old: str) -> None:
     with edited(os.path.join(old, "tokenizer_config.json")) as config:
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
         config["model_input_names"] = ["input_ids", "attention_mask"]
+
+
+def link_weights(source: str, target: str) -> None:
+    """Weights are the same file; config and tokenizer are copied, to be edited."""
+    if source.endswith(".safetensors"):
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
 
 
 class edited:

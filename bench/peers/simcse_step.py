@@ -55,7 +55,9 @@ def main() -> None:
     model = AutoModel.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="sdpa", attention_dropout=job["attentionDropout"]
     )
-    adapter = LoraConfig(r=lora["rank"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"], target_modules=TARGETS)
+    # Experts that a router chooses get no adapters, as in lmvec.
+    targets = TARGETS[:4] if getattr(model.config, "num_experts", None) else TARGETS
+    adapter = LoraConfig(r=lora["rank"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"], target_modules=targets)
     model = get_peft_model(model, adapter)
     assert_bidirectional(model)
     if mode == "checkpoint":
