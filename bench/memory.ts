@@ -128,6 +128,8 @@ async function measure({ size, objective, tuning, policy, threads, batchTexts }:
   const runner = await createStage({ name: 'memory', stage, previous: [] });
   const { memoryEstimate } = await runner.describe();
   log('stage made');
+  await runner.encode(sentences.slice(0, 800));
+  log('evaluated');
   for (let step = 0; step < steps; step++) {
     const { multipliedTokens } = await runner.step(step);
     log(`step ${step}, ${multipliedTokens} tokens`);

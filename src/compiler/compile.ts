@@ -171,19 +171,27 @@ export function traceGradient(
   );
 }
 
-/** A scalar loss with its gradients in one program: outputs `loss`, further outputs of `fn`, and `gradient:NAME`. */
+/** A scalar loss with its gradients in one program: outputs `loss` and `gradient:NAME`. */
 export function compileLoss(
   fn: (inputs: Tensors) => Tensor,
   options: CompileOptions & { readonly wrt: readonly string[] },
 ): CompiledFunction {
-  return compile((inputs) => {
-    const by = options.wrt.map((key) => inputs[key] as Tensor);
+  return compile(lossAndGradients(fn, options.wrt), options);
+}
+
+/** What `compileLoss` compiles. */
+export function lossAndGradients(
+  fn: (inputs: Tensors) => Tensor,
+  wrt: readonly string[],
+): (inputs: Tensors) => Tensors {
+  return (inputs) => {
+    const by = wrt.map((key) => inputs[key] as Tensor);
     const { value, grads } = engine().gradients(() => fn(inputs), by, undefined, true);
-    const named = options.wrt.map(
+    const named = wrt.map(
       (key, index) => [`gradient:${key}`, grads[index] ?? zerosLike(by[index] as Tensor)] as const,
     );
     return { loss: value, ...Object.fromEntries(named) };
-  }, options);
+  };
 }
 
 function specsOf(inputs: HostTensors): Record<string, InputSpec> {

@@ -47,7 +47,7 @@ interface KeptPass extends Pass {
 }
 
 /** Large enough that the cost of starting some 400 operators (about 6 ms) is small, small enough for the last-level cache. */
-const TILE_TOKENS = 1024;
+export const WHOLE_TILE_TOKENS = 1024;
 
 /** The programs of one structure of blocks. */
 interface BlockPrograms {
@@ -133,7 +133,7 @@ export class DecoderRunner implements Runner {
   }
 
   async forward(batches: readonly Batch[], options: ForwardOptions): Promise<Pass> {
-    const { pool, tileTokens = TILE_TOKENS } = this.options;
+    const { pool, tileTokens = WHOLE_TILE_TOKENS } = this.options;
     const { layers = this.layers, also = [] } = options;
     const keep = options.keep && this.trains;
     if (keep && options.routers === true)

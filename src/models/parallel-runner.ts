@@ -2,17 +2,17 @@ import { Worker } from 'node:worker_threads';
 import type { Device } from '../compiler/device.js';
 import { floats, floatTensor, type HostTensor } from '../compiler/program.js';
 import type { Batch } from '../data/batch.js';
+import type { SavePolicy } from '../compiler/split.js';
 import { internalError } from '../shared/errors.js';
 import type { WorkerReply, WorkerRequest, WorkerStart } from './runner-messages.js';
 import type { ForwardOptions, Pass, Runner, RunnerOptions } from './runner.js';
-import { DecoderRunner } from './decoder-runner.js';
+import { DecoderRunner, WHOLE_TILE_TOKENS } from './decoder-runner.js';
 import type { GradientSink } from './gradient-sink.js';
 import { dealRows, tilesOf } from './tiles.js';
 
 /** More threads than this share the tiles less well than they share a matrix product, and each one more holds another copy of the weights. */
 const RUNNERS = 2;
 
-/** Tokens of a tile on a thread of its own: nothing is gained by larger ones, and smaller ones need less workspace. */
 /** Tokens of a tile on a thread of its own: larger ones start fewer operators and need more workspace. */
 const TILE_TOKENS = 256;
 const ROOMY_TILE_TOKENS = 512;
@@ -25,13 +25,33 @@ export function weightCopies(threads: number, device: Device = 'cpu'): number {
   return device !== 'cpu' || threads < RUNNERS || !workersRun() ? 1 : RUNNERS;
 }
 
+/** Tokens that such a runner sends through a block in one call. */
+export function tokensOfTile({
+  threads,
+  copies,
+  policy,
+}: {
+  readonly threads: number;
+  readonly copies: number;
+  readonly policy: SavePolicy | undefined;
+}): number {
+  const fastest = weightCopies(threads);
+  if (fastest > 1 && copies > 1) return sharedTileTokens(policy);
+  // Where memory is too short for a second copy, it is too short for large tiles.
+  return fastest === 1 ? WHOLE_TILE_TOKENS : FRUGAL_TILE_TOKENS;
+}
+
+function sharedTileTokens(policy: SavePolicy | undefined): number {
+  return policy === 'all' ? ROOMY_TILE_TOKENS : TILE_TOKENS;
+}
+
 /** The runner for a number of threads and copies of the weights (default: the fastest). */
 export function createRunner({ copies = Infinity, ...options }: CreateRunnerOptions): Runner {
   const { device } = options.pool;
   const fastest = weightCopies(options.threads ?? 1, device);
   if (fastest > 1 && copies > 1) return new ParallelRunner(options);
-  // Where memory is too short for a second copy, it is too short for large tiles.
-  return new DecoderRunner(fastest === 1 ? options : { tileTokens: FRUGAL_TILE_TOKENS, ...options });
+  const { threads = 1, policy } = options;
+  return new DecoderRunner({ tileTokens: tokensOfTile({ threads, copies: 1, policy }), ...options });
 }
 
 interface CreateRunnerOptions extends RunnerOptions {
@@ -71,7 +91,7 @@ export class ParallelRunner implements Runner {
 
   constructor(private readonly options: RunnerOptions) {
     const threads = Math.max(1, Math.floor((options.threads ?? 1) / RUNNERS));
-    this.tileTokens = options.tileTokens ?? (options.policy === 'all' ? ROOMY_TILE_TOKENS : TILE_TOKENS);
+    this.tileTokens = options.tileTokens ?? sharedTileTokens(options.policy);
     const share = { ...options, tileTokens: this.tileTokens, threads };
     this.own = new DecoderRunner(share);
     const { config, shapes, weights } = options.decoder;

@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { TensorPool } from '../compiler/pool.js';
-import { floats, floatTensor } from '../compiler/program.js';
+import { floats } from '../compiler/program.js';
 import { internalError } from '../shared/errors.js';
 import type { WorkerReply, WorkerRequest, WorkerStart } from './runner-messages.js';
 import type { Pass } from './runner.js';
@@ -41,7 +41,11 @@ function serve(): void {
         const pass = passOf(passes, request.pass);
         const gradients = pass.tiles
           .flatMap(({ hidden, also }) => [hidden, ...also])
-          .map(({ dims }, index) => floatTensor(request.hiddenGradients[index] as Float32Array, dims));
+          .map(({ dims }, index) => {
+            const gradient = pool.acquire(dims);
+            floats(gradient).set(request.hiddenGradients[index] as Float32Array);
+            return gradient;
+          });
         sink.clear();
         await runner.backward(pass, gradients, sink);
         passes.delete(request.pass);

@@ -102,24 +102,23 @@ function preparers(
 /** Examples of each set that are tokenised to learn how long texts are. */
 const SAMPLE = 64;
 
-/** Mean tokens of a text of the stage's sets, each set counting by its weight. */
-export function meanExampleTokens(stage: ContrastiveStageConfig, data: Data, text: Text): number {
-  let sum = 0;
-  let weights = 0;
-  for (const examples of setsOf(stage, data)) {
+/** Tokens of a sample of the stage's texts, each set with as many as its weight says. */
+export function exampleLengths(stage: ContrastiveStageConfig, data: Data, text: Text): number[] {
+  const lengths: number[] = [];
+  const chosen = setsOf(stage, data);
+  const weights = chosen.reduce((sum, { weight }) => sum + weight, 0);
+  for (const examples of chosen) {
     const { set, weight } = examples;
     const { prepareQuery, prepareDocument } = preparers(examples, text);
+    const count = Math.ceil((4 * SAMPLE * weight) / weights);
     const stride = Math.max(1, Math.floor(set.count / SAMPLE));
-    let tokens = 0;
-    let texts = 0;
-    for (let index = 0; index < set.count && texts < 4 * SAMPLE; index += stride) {
+    const own: number[] = [];
+    for (let index = 0; index < set.count && own.length < count; index += stride) {
       const [query = '', ...documents] = textsOf(set.example(index, 0, stage.hardNegatives));
-      tokens += prepareQuery(query).ids.length;
-      for (const document of documents) tokens += prepareDocument(document).ids.length;
-      texts += 1 + documents.length;
+      own.push(prepareQuery(query).ids.length);
+      for (const document of documents) own.push(prepareDocument(document).ids.length);
     }
-    sum += weight * (tokens / Math.max(1, texts));
-    weights += weight;
+    for (let i = 0; i < count && own.length > 0; i++) lengths.push(own[i % own.length] as number);
   }
-  return sum / weights;
+  return lengths;
 }

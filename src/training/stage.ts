@@ -26,8 +26,8 @@ import { createPooling } from '../pooling/registry.js';
 import { assertNever, internalError, userError } from '../shared/errors.js';
 import { hashKey, hashString } from '../shared/random.js';
 import { learningRateAt } from './learning-rate.js';
-import { memoryEstimate, planMemory } from './memory.js';
-import { contrastiveData, meanExampleTokens, type TrainingExamples } from './contrastive-data.js';
+import { planMemory } from './memory/plan.js';
+import { contrastiveData, exampleLengths, type TrainingExamples } from './contrastive-data.js';
 import { gradCacheStep } from './grad-cache.js';
 import { contrastive } from './objectives/contrastive.js';
 import type { Objective, ObjectiveBatch, ObjectiveContext } from './objectives/objective.js';
@@ -165,16 +165,15 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
       floatTensor(data, pooling.parameterShapes?.get(name) ?? []),
     ]),
   );
-  const tokensPerText = meanTokens(options, recipe);
+  const lengths = textLengths(options, recipe);
+  // On another device one thread hands out the work.
   const sizing = {
     decoder,
     tuning,
     stage,
     recipe,
-    attentionDropout: stage.attentionDropout,
-    tokensPerText,
-    threads: threads ?? 1,
-    device: pool.device,
+    lengths,
+    threads: pool.device === 'cpu' ? (threads ?? 1) : 1,
   };
   const plan = planMemory(sizing, {
     budget: options.memory,
@@ -276,7 +275,7 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
         // Forward 2, backward 2 for the inputs, and 2 more for weights that are trained themselves.
         flopsPerToken: { none: 2, lora: 4, full: 6 }[tuning.type] * parameterCounts(decoder).blocks,
         savePolicy: plan.policy,
-        memoryEstimate: memoryEstimate(sizing, plan),
+        memoryEstimate: plan.estimate,
         firstBatch: objective.decode(objective.batch(0)).slice(0, 8),
       }),
     dispose: async () => {
@@ -341,18 +340,17 @@ async function gradients({ runner, objective, batch, dropout, sink }: GradientOp
 /** Texts that are tokenised to learn how long they are. */
 const SAMPLE_TEXTS = 256;
 
-/** Chunks of running text are full; sentences are measured on a sample. */
-function meanTokens(
+/** Tokens of a sample of the stage's texts; pieces of running text are full. */
+function textLengths(
   { stage, data, tokenizer }: Pick<CreateOptions, 'stage' | 'data' | 'tokenizer'>,
   recipe: EmbeddingRecipe,
-): number {
-  if (stage.objective === 'contrastive') return meanExampleTokens(stage, data, { recipe, tokenizer });
-  if (stage.objective !== 'simcse' || data.sentences.length === 0) return stage.maxTokens;
+): number[] {
+  if (stage.objective === 'contrastive') return exampleLengths(stage, data, { recipe, tokenizer });
+  if (stage.objective !== 'simcse' || data.sentences.length === 0) return [stage.maxTokens];
   const prepare = recipePreparer(recipe, tokenizer);
   const stride = Math.max(1, Math.floor(data.sentences.length / SAMPLE_TEXTS));
   const count = Math.min(SAMPLE_TEXTS, Math.floor((data.sentences.length - 1) / stride) + 1);
-  const sample = Array.from({ length: count }, (_, i) => data.sentences.at(i * stride) as string);
-  return sample.reduce((sum, text) => sum + prepare(text).ids.length, 0) / sample.length;
+  return Array.from({ length: count }, (_, i) => prepare(data.sentences.at(i * stride) as string).ids.length);
 }
 
 /** A stage's own way to embed, its texts cut where the stage cuts them. */

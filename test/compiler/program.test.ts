@@ -82,12 +82,26 @@ describe('TensorPool', () => {
     const tensor = pool.acquire([2, 3]);
     const other = pool.acquire([2, 3]);
     expect(other).not.toBe(tensor);
-    pool.release(tensor);
-    expect(pool.acquire([2, 3], 'int32').data).not.toBe(tensor.data);
-    expect(pool.acquire([2, 2]).data).not.toBe(tensor.data);
+    const [integers, small] = [pool.acquire([2, 3], 'int32'), pool.acquire([2, 2])];
+    pool.release(tensor, integers, small);
+    expect(pool.acquire([2, 3], 'int32').data).toBe(integers.data);
+    expect(pool.acquire([2, 2]).data).toBe(small.data);
     const again = pool.acquire([3, 2]);
     expect(again.data).toBe(tensor.data);
     expect(again.dims).toEqual([3, 2]);
+  });
+
+  it('holds no more than was in use at once, and a tenth: what is unused makes room', () => {
+    const pool = new TensorPool();
+    for (let count = 1000; count < 1100; count++) pool.release(pool.acquire([count]));
+    expect(pool.bytes).toBeLessThanOrEqual(1.1 * 4 * 1099);
+  });
+
+  it('takes no memory of others', () => {
+    const pool = new TensorPool();
+    const other = emptyTensor([7], 'float32');
+    pool.release(other);
+    expect(pool.acquire([7]).data).not.toBe(other.data);
   });
 
   it('counts what it handed out', () => {

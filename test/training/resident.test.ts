@@ -12,7 +12,7 @@ import { writeDecoder } from '../../src/models/write-decoder.js';
 import { loadEmbeddingModel } from '../../src/pooling/load-model.js';
 import { saveTrained } from '../../src/pooling/trained-folder.js';
 import { PackedHead } from '../../src/training/objectives/packed-head.js';
-import { memoryEstimate } from '../../src/training/memory.js';
+import { MemoryEstimator } from '../../src/training/memory/estimate.js';
 import type { StageConfig } from '../../src/training/schema.js';
 import {
   bareStage,
@@ -171,10 +171,8 @@ describe('training on weights as they are stored', () => {
         pooling: pooling('mean'),
         maxTokens: 64,
       } as const;
-      return memoryEstimate(
-        { decoder, tuning: lora(), stage, recipe, attentionDropout: 0, tokensPerText: 8, threads: 1 },
-        { policy: 'blockInputs', copies },
-      );
+      const sizing = { decoder, tuning: lora(), stage, recipe, lengths: [8], threads: 1 };
+      return new MemoryEstimator(sizing).parts({ policy: 'blockInputs', copies }).weights;
     };
     const decoder = await load('base', 'stored');
     const bytes = (wanted: (name: string) => boolean): number =>

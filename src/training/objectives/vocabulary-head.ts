@@ -1,7 +1,8 @@
 import type { Tensor } from '@tensorflow/tfjs';
 import { compileLoss, type CompiledFunction } from '../../compiler/compile.js';
 import { floats, floatTensor, intTensor, type HostTensor } from '../../compiler/program.js';
-import { headName } from '../../models/decoder.js';
+import type { Tensors } from '../../compiler/trace.js';
+import { headName, type Decoder } from '../../models/decoder.js';
 import { lastHiddenState, logits } from '../../models/output.js';
 import { isPacked } from '../../models/resident.js';
 import type { Pass } from '../../models/runner.js';
@@ -22,6 +23,33 @@ export interface Target {
 /** Logits of one call, at most: the largest tensor of a step. */
 const LOGITS_AT_ONCE = 1 << 24;
 
+/** Targets of one call, at most. */
+function mostTargets(decoder: Pick<Decoder, 'config' | 'weights'>): number {
+  const head = decoder.weights.get(headName(decoder));
+  if (head !== undefined && isPacked(head)) return PACKED_HEAD_PLACES;
+  const { vocab_size } = decoder.config;
+  return 2 ** Math.floor(Math.log2(Math.min(4096, Math.max(32, LOGITS_AT_ONCE / vocab_size))));
+}
+
+/** Targets of the call that predicts `targets`: rounded up to a power of two by targets of weight 0, so that shapes are few. */
+export function targetsOfCall(targets: number, decoder: Pick<Decoder, 'config' | 'weights'>): number {
+  return Math.min(mostTargets(decoder), Math.max(16, 2 ** Math.ceil(Math.log2(targets))));
+}
+
+/** Names of the weights that are read: those before the head, and it. */
+export function vocabularyWeights(decoder: Pick<Decoder, 'config' | 'weights'>): string[] {
+  return [...Object.keys(outputShapes(decoder.config)), headName(decoder)];
+}
+
+/** Weighted sum of cross-entropies; inputs hidden [N, D], labels [N], weights [N], and the weights of `vocabularyWeights`. */
+export function vocabularyLoss(inputs: Tensors, decoder: Pick<Decoder, 'config' | 'weights'>): Tensor {
+  const { hidden, labels, weights } = inputs as { hidden: Tensor; labels: Tensor; weights: Tensor };
+  const last = lastHiddenState(inputs, hidden, decoder.config);
+  return crossEntropy(logits(inputs[headName(decoder)] as Tensor, last, decoder.config), labels)
+    .mul(weights)
+    .sum();
+}
+
 /**
  * Norm, head and cross-entropy, only at the places where something is predicted: their hidden states are gathered first, so that the
  * full head never runs.
@@ -29,38 +57,22 @@ const LOGITS_AT_ONCE = 1 << 24;
 export class VocabularyHead {
   private readonly program: CompiledFunction;
   private readonly packed: PackedHead | undefined;
-  private readonly head: string;
   /** Weights that are read: those before the head, and it. */
   private readonly names: readonly string[];
   private readonly trainedNames: readonly string[];
-  private readonly most: number;
 
   constructor(private readonly context: ObjectiveContext) {
     const { decoder, pool, threads, trained } = context;
-    this.head = headName(decoder);
-    this.names = [...Object.keys(outputShapes(decoder.config)), this.head];
+    this.names = vocabularyWeights(decoder);
     this.trainedNames = this.names.filter((name) => trained.has(name));
-    const head = decoder.weights.get(this.head);
+    const head = decoder.weights.get(headName(decoder));
     this.packed = head !== undefined && isPacked(head) ? new PackedHead(head, context) : undefined;
-    this.most =
-      this.packed === undefined
-        ? 2 ** Math.floor(Math.log2(Math.min(4096, Math.max(32, LOGITS_AT_ONCE / decoder.config.vocab_size))))
-        : PACKED_HEAD_PLACES;
-    this.program = compileLoss(
-      (inputs) => {
-        const { hidden, labels, weights } = inputs as { hidden: Tensor; labels: Tensor; weights: Tensor };
-        const last = lastHiddenState(inputs, hidden, decoder.config);
-        return crossEntropy(logits(inputs[this.head] as Tensor, last, decoder.config), labels)
-          .mul(weights)
-          .sum();
-      },
-      {
-        name: 'vocabulary head',
-        pool,
-        wrt: ['hidden', ...this.trainedNames],
-        ...(threads === undefined ? {} : { threads }),
-      },
-    );
+    this.program = compileLoss((inputs) => vocabularyLoss(inputs, decoder), {
+      name: 'vocabulary head',
+      pool,
+      wrt: ['hidden', ...this.trainedNames],
+      ...(threads === undefined ? {} : { threads }),
+    });
   }
 
   /** Mean cross-entropy over the targets. */
@@ -74,10 +86,10 @@ export class VocabularyHead {
       return gradient;
     });
     let loss = 0;
-    for (let first = 0; first < targets.length; first += this.most) {
-      const chunk = places.slice(first, first + this.most);
-      // Rounded up to a power of two by targets of weight 0: few shapes.
-      const count = Math.min(this.most, Math.max(16, 2 ** Math.ceil(Math.log2(chunk.length))));
+    const most = mostTargets(decoder);
+    for (let first = 0; first < targets.length; first += most) {
+      const chunk = places.slice(first, first + most);
+      const count = targetsOfCall(chunk.length, decoder);
       const hidden = pool.acquire([count, width]);
       floats(hidden).fill(0);
       const labels = new Int32Array(count);

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { tuningSchema } from '../../src/models/schema.js';
-import { memoryEstimate, planMemory } from '../../src/training/memory.js';
-import { stageSchema } from '../../src/training/schema.js';
-import { savePolicies } from '../../src/compiler/split.js';
-import { tinyDecoder } from './tiny.js';
+import { tuningSchema } from '../../../src/models/schema.js';
+import { MemoryEstimator } from '../../../src/training/memory/estimate.js';
+import { planMemory } from '../../../src/training/memory/plan.js';
+import { stageSchema } from '../../../src/training/schema.js';
+import { savePolicies } from '../../../src/compiler/split.js';
+import { tinyDecoder } from '../tiny.js';
 
 const sizing = {
   decoder: await tinyDecoder(),
@@ -11,9 +12,10 @@ const sizing = {
   stage: stageSchema.parse({
     objective: 'simcse',
     maxSteps: 1,
-    batchTexts: 64,
+    batchTexts: 512,
     maxTokens: 16,
     learningRate: 1e-4,
+    attentionDropout: 0.1,
   }),
   recipe: {
     attention: 'causal',
@@ -21,20 +23,23 @@ const sizing = {
     pooling: { type: 'mean', layer: -1 },
     maxTokens: 16,
   },
-  attentionDropout: 0.1,
-  tokensPerText: 16,
+  lengths: [16],
   threads: 2,
 } as const;
 
 describe('the plan for a memory budget', () => {
   it('is the fastest policy that fits, and the smallest where none does', () => {
-    const estimates = savePolicies.map((policy) => memoryEstimate(sizing, { policy, copies: 1 }));
+    const estimates = savePolicies.map((policy) => new MemoryEstimator(sizing).bytes({ policy, copies: 1 }));
     for (const [index, policy] of savePolicies.entries()) {
       const estimate = estimates[index]!;
       expect(planMemory(sizing, { budget: estimate }).policy).toBe(policy);
       if (index > 0) expect(estimate).toBeLessThan(estimates[index - 1]!);
     }
-    expect(planMemory(sizing, { budget: 0 })).toEqual({ policy: 'blockInputs', copies: 1 });
+    expect(planMemory(sizing, { budget: 0 })).toEqual({
+      policy: 'blockInputs',
+      copies: 1,
+      estimate: estimates.at(-1),
+    });
   });
 
   it('keeps the policy that is named', () => {
@@ -43,9 +48,10 @@ describe('the plan for a memory budget', () => {
     }
   });
 
-  it('counts every copy of the weights', () => {
-    const of = (copies: number): number => memoryEstimate(sizing, { policy: 'all', copies });
+  it('counts every copy of the weights, and of what is trained', () => {
+    const of = (copies: number) => new MemoryEstimator(sizing).parts({ policy: 'all', copies });
     const weights = [...sizing.decoder.weights.values()].reduce((sum, { length }) => sum + 4 * length, 0);
-    expect(of(2) - of(1)).toBe(weights);
+    expect(of(2).weights - of(1).weights).toBe(weights);
+    expect(of(2).trained / of(1).trained).toBe(7 / 4);
   });
 });

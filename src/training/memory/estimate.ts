@@ -1,0 +1,219 @@
+import type { SavePolicy } from '../../compiler/split.js';
+import type { Batch } from '../../data/batch.js';
+import { layerOf } from '../../models/decoder-config.js';
+import type { Decoder } from '../../models/decoder.js';
+import { maskKinds, maskName } from '../../models/layer-masks.js';
+import { loraShapes } from '../../models/lora.js';
+import { tokensOfTile } from '../../models/parallel-runner.js';
+import { isPacked, residentBytes } from '../../models/resident.js';
+import type { TuningConfig } from '../../models/schema.js';
+import type { Tile } from '../../models/tiles.js';
+import type { EmbeddingRecipe } from '../../pooling/embedding-model.js';
+import { chosenLayers } from '../../pooling/layers.js';
+import { createPooling } from '../../pooling/registry.js';
+import type { StageConfig } from '../schema.js';
+import { evaluatedBatches, expectedBatches, tilesOfRunners } from './batches.js';
+import { BlockMeasure, type BlockBytes } from './block-bytes.js';
+import { poolingBytes, vocabularyBytes, type PoolingBytes } from './head-bytes.js';
+
+export interface MemorySizing {
+  readonly decoder: Decoder;
+  readonly tuning: TuningConfig;
+  readonly stage: StageConfig;
+  readonly recipe: EmbeddingRecipe;
+  /** Tokens of some texts as the stage sees them. */
+  readonly lengths: readonly number[];
+  readonly threads: number;
+}
+
+/** What of speed is given up for memory. */
+export interface MemoryPlan {
+  readonly policy: SavePolicy;
+  /** Copies of the weights: 1, or one for each runner where every runner has a thread of its own. */
+  readonly copies: number;
+}
+
+/** Measured: Node, the program's own code, ONNX Runtime's library. */
+const PROCESS_BYTES = 165e6;
+/** Measured: a further thread, with Node and the program's own code. */
+const THREAD_BYTES = 60e6;
+/** Measured: a compiled program without its workspace. */
+const PROGRAM_BYTES = 0.6e6;
+
+/** A step's tiles, by runner. */
+type Step = readonly (readonly Tile[])[];
+
+/** What a stage takes at its peak, part by part. */
+export interface MemoryParts {
+  readonly process: number;
+  /** All copies. */
+  readonly weights: number;
+  /** Trained parameters, their gradients and moments. */
+  readonly trained: number;
+  /** What a step keeps for its backward pass. */
+  readonly kept: number;
+  /** Workspace of the programs of training, and of evaluation. */
+  readonly workspace: number;
+  readonly head: number;
+}
+
+/** Estimates for one stage under several plans: what is traced for one serves the others. */
+export class MemoryEstimator {
+  private readonly blocks: BlockMeasure;
+  private readonly training: readonly Batch[][];
+  private readonly evaluation: readonly Batch[][];
+
+  constructor(private readonly sizing: MemorySizing) {
+    const { decoder, tuning, stage, recipe, lengths } = sizing;
+    this.blocks = new BlockMeasure(decoder.config, tuning, stage.attentionDropout);
+    this.training = expectedBatches(stage, lengths);
+    this.evaluation = evaluatedBatches(recipe.maxTokens);
+  }
+
+  /** Bytes that the stage is expected to take at its peak. */
+  bytes(plan: MemoryPlan): number {
+    return Object.values(this.parts(plan)).reduce((sum: number, part: number) => sum + part, 0);
+  }
+
+  parts(plan: MemoryPlan): MemoryParts {
+    const { copies, policy } = plan;
+    const { decoder, threads } = this.sizing;
+    const tileTokens = tokensOfTile({ threads, copies, policy });
+    const tiled = (steps: readonly Batch[][]): Step[] =>
+      steps.map((step) => tilesOfRunners(step, { copies, tileTokens }));
+    const training = tiled(this.training);
+    const evaluation = tiled(this.evaluation);
+    const workspace = this.workspace(training, evaluation, plan);
+    const head = this.head(training);
+    return {
+      process: PROCESS_BYTES + (copies - 1) * THREAD_BYTES + workspace.programs * PROGRAM_BYTES,
+      weights: weightBytes(decoder, copies),
+      trained: this.trained(copies),
+      kept: Math.max(...training.map((step) => this.kept(step, policy) + head.saved(step))),
+      workspace: workspace.bytes,
+      head: head.bytes,
+    };
+  }
+
+  /** Full tuning trains the weights themselves; a thread sends gradients, gets parameters and has adapters of its own. */
+  private trained(copies: number): number {
+    const { decoder, tuning } = this.sizing;
+    if (tuning.type === 'none') return 0;
+    const own = tuning.type === 'lora';
+    const count = sizeOf(own ? loraShapes(decoder.config, tuning).values() : decoder.shapes.values());
+    const arrays = (own ? 4 : 3) + (copies - 1) * (own ? 3 : 2);
+    // The gradients of one block's weights, of each runner, before they are added up.
+    const block = own ? 0 : (copies * count) / decoder.config.num_hidden_layers;
+    return 4 * (arrays * count + block);
+  }
+
+  /** What all runners keep of a step's tiles at once. */
+  private kept(step: Step, policy: SavePolicy): number {
+    const { config } = this.sizing.decoder;
+    const width = 4 * config.hidden_size;
+    const frozen = this.sizing.tuning.type === 'none';
+    const masks = new Set(maskKinds(config, this.sizing.recipe).map(maskName)).size;
+    return step.flat().reduce((sum, { rows, tokensPerRow }) => {
+      const tokens = rows * tokensPerRow;
+      const prelude = 4 * masks * tokens * tokensPerRow;
+      // The gradient by the hidden states, and by those of the block before.
+      if (frozen) return sum + prelude + 3 * tokens * width;
+      const states = (config.num_hidden_layers + 3) * tokens * width;
+      const blocks = config.layers.reduce((all, { structure }) => {
+        const { saved, masks: own } = this.blocks.of(structure, { rows, tokens: tokensPerRow, policy });
+        return all + saved + (policy === 'all' ? own : 0);
+      }, 0);
+      return sum + prelude + states + blocks;
+    }, 0);
+  }
+
+  /** Workspace stays with a program, and every shape has its own: all shapes that a run meets, of every runner. */
+  private workspace(
+    training: readonly Step[],
+    evaluation: readonly Step[],
+    { policy }: MemoryPlan,
+  ): { readonly bytes: number; readonly programs: number } {
+    const { config } = this.sizing.decoder;
+    const frozen = this.sizing.tuning.type === 'none';
+    let bytes = 0;
+    let programs = 0;
+    const add = (steps: readonly Step[], parts: readonly (keyof BlockBytes)[]): void => {
+      for (const shape of shapesOf(steps)) {
+        for (const structure of config.structures.keys()) {
+          const block = this.blocks.of(structure, { ...shape, policy });
+          for (const part of parts) bytes += block[part];
+          programs += parts.length;
+        }
+      }
+    };
+    add(training, frozen ? ['inference'] : ['forward', 'backward']);
+    add(evaluation, ['inference']);
+    // Norm and pooling, or prelude, of each shape.
+    programs += shapesOf([...training, ...evaluation]).length * 2;
+    return { bytes, programs };
+  }
+
+  private head(training: readonly Step[]): { readonly bytes: number; saved(step: Step): number } {
+    const { decoder, tuning, stage, recipe } = this.sizing;
+    const trained = tuning.type === 'full';
+    if (stage.objective === 'mntp' || stage.objective === 'causalLm') {
+      const tokens = Math.max(...this.training.map(tokensOf));
+      const targets = stage.objective === 'mntp' ? tokens * stage.maskRatio : tokens;
+      return { bytes: vocabularyBytes(decoder, { targets, trained }), saved: () => 0 };
+    }
+    // Bytes are taken as linear in the tokens of a tile: the largest one is traced.
+    const tiles = training.flat(2);
+    const largest = tiles.reduce((a, b) => (sizeOfTile(b) > sizeOfTile(a) ? b : a));
+    const own: PoolingBytes = poolingBytes(largest, { decoder, recipe, trained });
+    const { also } = chosenLayers(recipe.pooling, decoder.config.num_hidden_layers);
+    const perToken = own.saved / sizeOfTile(largest) + 8 * also.length * decoder.config.hidden_size;
+    const shapes = shapesOf(training).reduce((sum, { rows, tokens }) => sum + rows * tokens, 0);
+    const parameters = sizeOf(createPooling(recipe.pooling, decoder.config).parameterShapes?.values() ?? []);
+    return {
+      bytes: (own.workspace * shapes) / sizeOfTile(largest) + 16 * parameters,
+      saved: (step) => step.flat().reduce((sum, tile) => sum + sizeOfTile(tile) * perToken, 0),
+    };
+  }
+}
+
+/** Weights in memory: packed ones once, float32 and the block that is expanded for every copy. */
+function weightBytes({ config, weights }: Decoder, copies: number): number {
+  let bytes = 0;
+  const expanded = new Array<number>(config.num_hidden_layers).fill(0);
+  for (const [name, weight] of weights) {
+    const { shared, own } = residentBytes(weight);
+    bytes += shared + own * copies;
+    const layer = isPacked(weight) ? layerOf(config, name) : undefined;
+    if (layer !== undefined) expanded[layer] = (expanded[layer] ?? 0) + 4 * weight.length;
+  }
+  return bytes + copies * Math.max(0, ...expanded);
+}
+
+interface Shape {
+  readonly rows: number;
+  readonly tokens: number;
+}
+
+/** The shapes of each runner's tiles. */
+function shapesOf(steps: readonly Step[]): Shape[] {
+  const shapes = new Map<string, Shape>();
+  for (const step of steps) {
+    for (const [runner, tiles] of step.entries()) {
+      for (const { rows, tokensPerRow: tokens } of tiles)
+        shapes.set(`${runner} ${tokens} ${rows}`, { rows, tokens });
+    }
+  }
+  return [...shapes.values()];
+}
+
+function sizeOfTile({ rows, tokensPerRow }: Tile): number {
+  return rows * tokensPerRow;
+}
+
+function tokensOf(batches: readonly Batch[]): number {
+  return batches.reduce((sum, { rows, tokensPerRow }) => sum + rows * tokensPerRow, 0);
+}
+
+function sizeOf(shapes: Iterable<readonly number[]>): number {
+  return [...shapes].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
+}
