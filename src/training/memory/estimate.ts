@@ -72,7 +72,8 @@ export class MemoryEstimator {
 
   /** Bytes that the stage is expected to take at its peak. */
   bytes(plan: MemoryPlan): number {
-    return Object.values(this.parts(plan)).reduce((sum: number, part: number) => sum + part, 0);
+    const { process, weights, trained, kept, workspace, head } = this.parts(plan);
+    return process + weights + trained + kept + workspace + head;
   }
 
   parts(plan: MemoryPlan): MemoryParts {
