@@ -207,7 +207,9 @@ describe('a contrastive stage', () => {
     expect(firstBatch).toHaveLength(4);
     expect(firstBatch[0]).toMatch(/^set query: ‹.*two:‹?/);
     expect(firstBatch[2]).not.toContain('‹');
-    expect(memoryEstimate).toBeGreaterThan(4e8);
+    // The process alone; a tiny model adds little.
+    expect(memoryEstimate).toBeGreaterThan(1.5e8);
+    expect(memoryEstimate).toBeLessThan(4e8);
     await runner.dispose();
   });
 
