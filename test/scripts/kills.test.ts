@@ -38,6 +38,7 @@ describe('killed at random changes of its files', () => {
       },
     });
     expect(report.kills).toBe(kills);
+    expect(report.finished).toBeGreaterThan(1);
     expect(report.files).toBeGreaterThan(50);
     expect(new Set([...results, expected]).size).toBe(1);
   });
@@ -56,6 +57,7 @@ describe('killed at random changes of its files', () => {
       },
     });
     expect(report.kills).toBe(4);
+    expect(report.finished).toBeGreaterThan(0);
     expect(new Set([...results, expected]).size).toBe(1);
   });
 });
