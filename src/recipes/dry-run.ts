@@ -23,6 +23,7 @@ export async function describeRun(
       const runner = await parts.createStage({ name, stage, previous: [] });
       try {
         lines.push('', ...stageLines(name, stage.objective, await runner.describe()));
+        if (runner.warning !== undefined) lines.push(`  warning: ${runner.warning}`);
       } finally {
         await runner.dispose();
       }

@@ -52,6 +52,7 @@ export async function runStages(options: RunStagesOptions): Promise<StagesResult
     if (finished === undefined) {
       const prepared = previous.length === 0 ? options.first : undefined;
       const runner = prepared ?? (await parts.createStage({ name, stage, previous }));
+      if (runner.warning !== undefined) options.progress.message(`stage ${name}: ${runner.warning}`);
       try {
         const from = checkpoint?.stage === name ? checkpoint : undefined;
         const result = await runStage({

@@ -13,7 +13,7 @@ import type { RunConfig } from './schema.js';
 /** The training texts of a run, without the texts of its evaluation sets. */
 export interface TrainingTexts extends ReadTexts {
   readonly sources: readonly SourceRecord[];
-  /** The same sources line by line, an empty line after each document: for stages that train on `chunks`. */
+  /** The same sources line by line, an empty line after each document: for stages that train on running text. */
   documents(): AsyncIterable<string>;
 }
 

@@ -41,13 +41,10 @@ const stageShape = {
   tuning: tuningSchema.optional(),
 };
 
-/** Whether an example is one text, or the texts of a document joined and cut into pieces of `maxTokens`. */
-const chunks = z.boolean().default(false);
-
+/** An example is a piece of `maxTokens`, cut from the joined texts of a document; so too for `mntp`. */
 const causalLmSchema = z.strictObject({
   objective: z.literal('causalLm'),
   ...stageShape,
-  chunks,
   attentionDropout: z.number().min(0).lt(1).default(0),
 });
 
@@ -55,7 +52,6 @@ const causalLmSchema = z.strictObject({
 const mntpSchema = z.strictObject({
   objective: z.literal('mntp'),
   ...stageShape,
-  chunks,
   attentionDropout: z.number().min(0).lt(1).default(0),
   maskRatio: z.number().gt(0).lte(1).default(0.2),
   /** The literal token that hides another; `eos` stands for the tokenizer's end token. */

@@ -44,6 +44,8 @@ export interface StageDescription {
  * a resumed run equal to an undisturbed one. A step whose loss or gradient norm is not finite leaves the state as it was.
  */
 export interface StageRunner {
+  /** A sentence for the user before the first step: it does not fit `train.memory`. */
+  readonly warning?: string;
   /** The live state; a checkpoint copies it. */
   state(): TrainingState;
   /** Takes over a saved state. @throws UserError where names or sizes do not fit. */

@@ -265,6 +265,7 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
         previous,
         lineage: lineageOf(previous, options, tuning),
       }),
+    ...(plan.warning === undefined ? {} : { warning: plan.warning }),
     describe: () =>
       Promise.resolve({
         parameters:

@@ -2,19 +2,24 @@ import type { SavePolicy } from '../../compiler/split.js';
 import { weightCopies } from '../../models/parallel-runner.js';
 import { MemoryEstimator, type MemoryPlan, type MemorySizing } from './estimate.js';
 
+/** Bytes, where `train.memory` is left out. */
+const DEFAULT_BUDGET = 4e9;
+
 /** From the fastest to the smallest. */
 const BY_SPEED: readonly SavePolicy[] = ['all', 'matmulOutputs', 'blockInputs'];
 
 /** A plan and the bytes that it is expected to take. */
 export interface PlannedMemory extends MemoryPlan {
   readonly estimate: number;
+  /** A sentence for the user, where no plan, or not the one that the user names, fits the budget. */
+  readonly warning?: string;
 }
 
-/** The fastest plan whose estimate fits the budget; the smallest where none does. A policy that the user names stays. */
+/** The fastest plan whose estimate fits the budget; the smallest, with a warning, where none does. A policy that the user names stays. */
 export function planMemory(
   sizing: MemorySizing,
   {
-    budget = 4e9,
+    budget = DEFAULT_BUDGET,
     policy,
   }: { readonly budget?: number | undefined; readonly policy?: SavePolicy | undefined },
 ): PlannedMemory {
@@ -29,5 +34,11 @@ export function planMemory(
       if (smallest === undefined || estimate < smallest.estimate) smallest = { ...plan, estimate };
     }
   }
-  return smallest as PlannedMemory;
+  const taken = smallest as PlannedMemory;
+  return { ...taken, warning: overBudget(taken, budget) };
+}
+
+function overBudget({ estimate, policy }: PlannedMemory, budget: number): string {
+  const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
+  return `train.memory ${gigabytes(budget)} is too little: save policy ${policy} is expected to take ${gigabytes(estimate)} (fewer or shorter texts a batch, or fewer train.threads, take less)`;
 }

@@ -39,7 +39,9 @@ describe('the plan for a memory budget', () => {
       policy: 'blockInputs',
       copies: 1,
       estimate: estimates.at(-1),
+      warning: expect.stringContaining('train.memory 0.00 GB is too little') as string,
     });
+    expect(planMemory(sizing, { budget: 1e12 }).warning).toBeUndefined();
   });
 
   it('keeps the policy that is named', () => {
