@@ -5,5 +5,8 @@ export interface EmbeddingMatrix {
   readonly data: Float32Array;
 }
 
-/** Anything that turns texts into vectors: row i of the result is the embedding of text i. */
-export type Encode = (texts: readonly string[]) => Promise<EmbeddingMatrix>;
+/**
+ * Anything that turns texts into vectors: row i of the result is the embedding of text i. `promptName` is one of the model's own prompts, in
+ * the place of its default.
+ */
+export type Encode = (texts: readonly string[], promptName?: string) => Promise<EmbeddingMatrix>;

@@ -4,10 +4,13 @@ import type { EmbeddingMatrix, Encode } from './encoder.js';
 import { pairSimilarities, similarities, type PairSimilarities, type Similarity } from './similarity.js';
 import { mean, pearson, spearman } from './statistics.js';
 import { loadTasks, stsTasks, type StsTask, type TaskSelection } from './sts.js';
+import { taskPrompt } from './task-prompt.js';
 
 /** What one model scored on one evaluation set. Correlations are in [-1, 1]; NaN where all similarities are equal. */
 export interface EvalResult extends Pick<StsTask, 'split' | 'protocol' | 'file' | 'sha256' | 'everyNthRow'> {
   readonly task: string;
+  /** Which of the model's prompts its texts had; absent where it was the default. */
+  readonly prompt?: string;
   readonly pairs: number;
   /** Spearman of the cosine over the whole file, all subsets together. */
   readonly mainScore: number;
@@ -31,21 +34,41 @@ export interface ScoringOptions {
 
 export interface EvaluateOptions extends TaskSelection, ScoringOptions {
   readonly encode: Encode;
+  /** Names of the prompts that `encode` takes: each task's is picked by its name, then its type. */
+  readonly prompts?: readonly string[];
 }
 
 /**
- * Scores an encoder on sets of sentence pairs. Each different sentence of all the sets is embedded once, in one call.
+ * Scores an encoder on sets of sentence pairs. Each different sentence of all the sets with one prompt is embedded once, in one call.
  * @throws a user error where a set is missing or broken, or the model's embeddings are not finite.
  */
 export async function evaluateTasks(options: EvaluateOptions): Promise<EvalResult[]> {
   const tasks = await loadTasks(options);
+  const names = options.prompts ?? [];
+  const groups = new Map<string | undefined, StsTask[]>();
+  for (const task of tasks) {
+    const prompt = taskPrompt(task.name, names);
+    groups.set(prompt, [...(groups.get(prompt) ?? []), task]);
+  }
+  const results = new Map<StsTask, EvalResult>();
+  for (const [prompt, group] of groups)
+    for (const [task, result] of await evaluateGroup(group, prompt, options)) results.set(task, result);
+  return tasks.map((task) => results.get(task) as EvalResult);
+}
+
+/** Scores tasks whose texts have the same prompt. */
+async function evaluateGroup(
+  tasks: readonly StsTask[],
+  prompt: string | undefined,
+  options: EvaluateOptions,
+): Promise<[StsTask, EvalResult][]> {
   const rows = new Map<string, number>();
   for (const { first, second } of tasks) {
     for (const text of [...first, ...second]) if (!rows.has(text)) rows.set(text, rows.size);
   }
   const texts = [...rows.keys()];
   const started = performance.now();
-  const matrix = await options.encode(texts);
+  const matrix = await options.encode(texts, prompt);
   checkMatrix(matrix, texts);
   const secondsPerText = (performance.now() - started) / 1000 / texts.length;
   return tasks.map((task) => {
@@ -54,7 +77,8 @@ export async function evaluateTasks(options: EvaluateOptions): Promise<EvalResul
     const second = Uint32Array.from(task.second, (text) => rows.get(text) as number);
     const result = scoreTask(task, pairSimilarities(matrix, first, second), options);
     const own = new Set([...first, ...second]).size;
-    return { ...result, seconds: own * secondsPerText + (performance.now() - scoringStarted) / 1000 };
+    const seconds = own * secondsPerText + (performance.now() - scoringStarted) / 1000;
+    return [task, { ...result, ...(prompt === undefined ? {} : { prompt }), seconds }];
   });
 }
 

@@ -99,6 +99,7 @@ function scoreJson(result: EvalResult): Record<string, unknown> {
     protocol: result.protocol,
     pairs: result.pairs,
     every_nth_row: result.everyNthRow,
+    ...(result.prompt === undefined ? {} : { prompt_name: result.prompt }),
     data_sha256: result.sha256,
     ...(result.interval === undefined
       ? {}

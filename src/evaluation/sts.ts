@@ -125,6 +125,11 @@ export function canonicalTask(task: string): string {
   });
 }
 
+/** Whether a name is another spelling of a set's name. */
+export function sameTask(name: string, task: string): boolean {
+  return aliases.get(name.toLowerCase()) === task;
+}
+
 async function loadTask(task: string, selection: TaskSelection): Promise<StsTask> {
   const { folder, split, protocol, everyNthRow = 1 } = selection;
   if (!Number.isInteger(everyNthRow) || everyNthRow < 1) {

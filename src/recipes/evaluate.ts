@@ -47,8 +47,9 @@ export async function evaluate(options: EvaluateModelOptions): Promise<Evaluatio
       const encode: Encode =
         precision === 'float32'
           ? opened.encode
-          : async (texts) => comparable(quantiser.quantise(await opened.encode(texts)), precision);
-      const results = await evaluateTasks({ ...selection, encode });
+          : async (texts, promptName) =>
+              comparable(quantiser.quantise(await opened.encode(texts, promptName)), precision);
+      const results = await evaluateTasks({ ...selection, encode, prompts: opened.taskPrompts });
       // Each precision has a name and a revision of its own: no result is taken for another.
       const ending = precision === 'float32' ? '' : `-${precision}`;
       const { name, revision } = opened.meta;

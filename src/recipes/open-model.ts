@@ -48,6 +48,8 @@ export interface ModelOptions extends RuntimeChoice {
 export interface OpenModel {
   /** Rows are unit vectors. */
   readonly encode: Encode;
+  /** Names of the model's prompts that an evaluation picks from by its tasks' names: none where the caller asks for a prompt. */
+  readonly taskPrompts: readonly string[];
   readonly dimensions: number;
   /** For result files. */
   readonly meta: ModelMeta;
@@ -99,7 +101,8 @@ export async function openModel(
       maxTokens: recipe.maxTokens,
     };
     return {
-      encode: (texts) => embedder.encode(texts),
+      encode: (texts, promptName) => embedder.encode(texts, promptName === undefined ? {} : { promptName }),
+      taskPrompts: ownPrompt(options) ? Object.keys(recipe.prompts ?? {}) : [],
       dimensions,
       get meta() {
         return {
@@ -130,6 +133,11 @@ export async function openModel(
     await embedder.dispose();
     throw error;
   }
+}
+
+/** Whether nothing is said of the prompt, so that it is the model's own. */
+function ownPrompt({ prompt, task, method }: ModelOptions): boolean {
+  return prompt === undefined && task === undefined && method === undefined;
 }
 
 interface Facts {

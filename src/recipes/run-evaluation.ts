@@ -20,9 +20,14 @@ export interface Evaluation {
 /** Which state of the model an evaluation belongs to. */
 export type EvaluatedState = 'before' | 'best';
 
-/** Scores the model on the run's evaluation sets, without intervals. */
+/** Scores the model on the run's evaluation sets, each with the prompt that is named like it, without intervals. */
 export async function evaluateRun(config: RunConfig, encode: Encode): Promise<Evaluation> {
-  const results = await evaluateTasks({ ...selection(config), encode, bootstrap: 0 });
+  const results = await evaluateTasks({
+    ...selection(config),
+    encode,
+    prompts: Object.keys(config.prompts),
+    bootstrap: 0,
+  });
   return { score: averageScore(results, { bootstrap: 0 }).value, results };
 }
 

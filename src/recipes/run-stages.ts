@@ -99,7 +99,7 @@ async function runStage(
   if (from !== undefined) runner.restore(from.state);
 
   const evaluate = async (step: number): Promise<void> => {
-    const evaluation = await evaluateRun(config, (texts) => runner.encode(texts));
+    const evaluation = await evaluateRun(config, (texts, promptName) => runner.encode(texts, promptName));
     const scores = Object.fromEntries(evaluation.results.map(({ task, mainScore }) => [task, mainScore]));
     appendMetrics(paths.metrics, { kind: 'evaluation', stage: name, step, score: evaluation.score, scores });
     const isBest = step > 0 && (best === null || evaluation.score > best.score);

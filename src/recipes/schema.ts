@@ -22,7 +22,10 @@ export const runSchema = z
     window: windowSchema.optional(),
     /** Default: mean of the last layer. */
     pooling: poolingSchema.optional(),
-    /** Frames by name: for the sets of `data.sets`, for `prompt`, and in use by name. They travel with the model. */
+    /**
+     * Frames by name: for the sets of `data.sets`, for `prompt`, and in use by name. They travel with the model. One named like an evaluation
+     * task (STS15, STSb), else one named STS, is what the task's texts are evaluated with.
+     */
     prompts: promptsSchema.default({}),
     /** The frame of texts where nothing else is said: one of `prompts`, a preset, a frame. */
     prompt: promptReferenceSchema.optional(),

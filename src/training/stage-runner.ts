@@ -51,8 +51,11 @@ export interface StageRunner {
   /** Takes over a saved state. @throws UserError where names or sizes do not fit. */
   restore(state: TrainingState): void;
   step(index: number): Promise<StepResult>;
-  /** Embeddings [N, E] of the model as it is now, with the run's prompt and pooling and without dropout. */
-  encode(texts: readonly string[]): Promise<{ rows: number; dimensions: number; data: Float32Array }>;
+  /** Embeddings [N, E] of the model as it is now, with the run's prompt (or another of its prompts, by name) and pooling and without dropout. */
+  encode(
+    texts: readonly string[],
+    promptName?: string,
+  ): Promise<{ rows: number; dimensions: number; data: Float32Array }>;
   /** Fills a folder with the model as it is now: adapter or weights, tokenizer, lmvec.json with its lineage. */
   save(folder: string): Promise<void>;
   describe(): Promise<StageDescription>;

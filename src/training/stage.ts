@@ -251,8 +251,10 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
       }
       return { loss, tokens, multipliedTokens, gradientNorm, learningRate };
     },
-    encode: async (texts) => {
-      const embeddings = await encoder.encode(texts.map((text) => prepare(text)));
+    encode: async (texts, promptName) => {
+      const prompted =
+        promptName === undefined ? prepare : recipePreparer(withPrompt(used, promptName), tokenizer);
+      const embeddings = await encoder.encode(texts.map((text) => prompted(text)));
       normaliseRows(embeddings);
       return embeddings;
     },

@@ -60,6 +60,31 @@ describe('evaluateTasks', () => {
     expect([...(calls[0] ?? [])].sort()).toEqual(['abc', 'abd', 'abz', 'fgh', 'ghi', 'half', 'hello', 'xyz']);
   });
 
+  test("embeds a task's texts with the prompt named like it, else like its type, else the default", async () => {
+    const picked = async (prompts?: string[]) => {
+      const calls: Record<string, string[]> = {};
+      const encode: Encode = (texts, promptName) => {
+        calls[promptName ?? 'default'] = [...texts].sort();
+        return letterCounts(texts);
+      };
+      const results = await evaluateTasks(
+        await options({ encode, bootstrap: 0, ...(prompts === undefined ? {} : { prompts }) }),
+      );
+      expect(results.map(({ task }) => task)).toEqual(['STS12', 'STSb']);
+      return { calls, used: results.map(({ prompt }) => prompt) };
+    };
+    expect(await picked(['query'])).toMatchObject({ used: [undefined, undefined] });
+    expect(await picked(['STS', 'query'])).toMatchObject({ used: ['STS', 'STS'] });
+    // MTEB's name of STSb.
+    const { calls, used } = await picked(['STS', 'STSBenchmark']);
+    expect(used).toEqual(['STS', 'STSBenchmark']);
+    expect(calls).toEqual({
+      STS: ['abc', 'abd', 'abz', 'fgh', 'ghi', 'xyz'],
+      STSBenchmark: ['abc', 'fgh', 'half', 'hello', 'xyz'],
+    });
+    expect(await picked(['STSb', 'STSBenchmark'])).toMatchObject({ used: [undefined, 'STSb'] });
+  });
+
   test('scores by the written-out formulas', async () => {
     const [result] = await evaluateTasks(await options());
     const gold = [5, 4, 1, 2, 3, 0];

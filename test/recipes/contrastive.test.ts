@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadConfig, parseConfig } from '../../src/config/load.js';
 import { Embedder } from '../../src/embedder/embedder.js';
+import { evaluate } from '../../src/recipes/evaluate.js';
 import { inspectData } from '../../src/recipes/inspect-data.js';
 import { runSchema } from '../../src/recipes/schema.js';
 import { train } from '../../src/recipes/train.js';
@@ -107,6 +108,58 @@ describe('a run of contrastive stages', () => {
     expect(exported.similarity(bare, asked).data[0]).toBeLessThan(0.9999);
     await expect(exported.encode('x', { promptName: 'questio' })).rejects.toThrow(/did you mean question\?/);
     await Promise.all([exported.dispose(), trained.dispose()]);
+  });
+
+  it('evaluates each task with the prompt named like it, while training, from the run folder and exported', async () => {
+    const output = join(folder, 'tasks');
+    const judged = join(folder, 'judged.tsv');
+    const rows = Array.from({ length: 501 }, (_, i) => `${(i / 100) % 5}\ta cat ${i}\tthe dog ${i}\n`);
+    await writeFile(judged, `score\tsentence1\tsentence2\n${rows.join('')}`);
+    const config = parsed(
+      `output=${output}`,
+      'pooling={type: last}',
+      'prompts={question: "Ask: {text}", STS: "Same meaning? {text}", judged: "Judge: {text}"}',
+      `evaluate.tasks=[WordNetSTS, ${judged}]`,
+      'stages.first.maxSteps=4',
+      'stages.second.maxSteps=1',
+      'stages.second.learningRate=1e-9',
+    );
+    await train(config, { progress: silent });
+    const kept = JSON.parse(await readFile(join(output, 'results', 'best.json'), 'utf8')) as {
+      task: string;
+      prompt?: string;
+      scored: { similarity: number[] };
+    }[];
+    expect(kept.map(({ task, prompt }) => [task, prompt])).toEqual([
+      ['WordNetSTS', 'STS'],
+      ['judged', 'judged'],
+    ]);
+    const exported = join(output, 'embedder');
+    const prompts = JSON.parse(
+      await readFile(join(exported, 'config_sentence_transformers.json'), 'utf8'),
+    ) as unknown;
+    expect(prompts).toMatchObject({
+      prompts: { question: 'Ask: ', STS: 'Same meaning? ', judged: 'Judge: ' },
+    });
+    const { tasks, split, folder: sets, protocol, everyNthRow } = config.evaluate;
+    const selection = { tasks, split, folder: sets, protocol, everyNthRow, baselines: false, bootstrap: 0 };
+    for (const model of [join(output, 'best'), exported]) {
+      const report = await evaluate({ ...selection, model: { model } });
+      for (const [index, { scored, prompt }] of report.rows[0]!.results.entries()) {
+        expect(prompt).toBe(kept[index]!.prompt);
+        expect(scored.similarity.length).toBe(kept[index]!.scored.similarity.length);
+        for (const [i, value] of scored.similarity.entries())
+          expect(Math.abs(value - kept[index]!.scored.similarity[i]!)).toBeLessThan(1e-4);
+      }
+    }
+    // A prompt that is asked for is every task's.
+    const other = await evaluate({ ...selection, model: { model: exported, prompt: 'question' } });
+    expect(other.rows[0]!.results.map(({ prompt }) => prompt)).toEqual([undefined, undefined]);
+    const [own] = kept;
+    const asked = other.rows[0]!.results[0]!.scored.similarity;
+    expect(
+      Math.max(...asked.map((value, i) => Math.abs(value - own!.scored.similarity[i]!))),
+    ).toBeGreaterThan(1e-3);
   });
 
   it('writes a graph with two inputs, and prompts for other tools, where every real token is pooled', async () => {
