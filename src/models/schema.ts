@@ -74,7 +74,7 @@ export const adaptedMatrices = [
   'w3',
 ] as const;
 
-/** What is trained: low-rank adapters on `targetModules`, every weight, or nothing of the decoder. */
+/** What is trained: low-rank adapters on `targetModules`, the biases, every weight, or nothing of the decoder. */
 export const tuningSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('lora'),
@@ -86,6 +86,8 @@ export const tuningSchema = z.discriminatedUnion('type', [
     /** Names of matrices (`gate_proj`: of every expert too), or all of them but the experts that a router chooses; a family has some of these. */
     targetModules: z.union([z.literal('all'), z.array(z.enum(adaptedMatrices)).min(1)]).default('all'),
   }),
+  /** The biases of the blocks (BitFit, arXiv:2106.10199), in decoders that have some: Qwen2, Phi-2, GPT-2, GPT-NeoX, OPT, encoders. */
+  z.strictObject({ type: z.literal('bitfit') }),
   z.strictObject({ type: z.literal('full') }),
   /** The decoder stays as it is: only what stands behind its blocks is trained (a pooling, a mix of layers, a head). */
   z.strictObject({ type: z.literal('none') }),

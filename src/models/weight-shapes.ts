@@ -142,3 +142,12 @@ export function weightShapes(config: DecoderConfig): Map<string, readonly number
   if (!config.tie_word_embeddings && head !== undefined) shapes.set(head, [config.vocab_size, width]);
   return shapes;
 }
+
+export function isBias(name: string): boolean {
+  return name.endsWith('.bias');
+}
+
+/** Of `names`, the biases in the blocks: what BitFit trains. */
+export function biasNames({ blocks }: DecoderConfig, names: Iterable<string>): string[] {
+  return [...names].filter((name) => name.startsWith(blocks) && isBias(name));
+}

@@ -43,11 +43,13 @@ export interface TrainedModel {
 
 /**
  * Fills a run's best/ or last/. Adapters as peft lays them out, this stage's in the folder and earlier stages' in previous/<stage>/; where
- * any stage tuned all weights, the merged weights in float32 instead. `loadEmbeddingModel` gives back the same model, bit for bit.
+ * any stage tuned weights of the decoder itself, the merged weights in float32 instead. `loadEmbeddingModel` gives back the same model, bit for bit.
  */
 export async function saveTrained(folder: string, model: TrainedModel): Promise<void> {
   const { decoder, recipe, tuning, previous, lineage, base, probe } = model;
-  const lora = [tuning, ...previous.map((stage) => stage.tuning)].every((each) => each.type !== 'full');
+  const lora = [tuning, ...previous.map((stage) => stage.tuning)].every(
+    ({ type }) => type === 'lora' || type === 'none',
+  );
   const adapted = previous.filter((stage) => stage.tuning.type === 'lora');
   const ownAdapter = lora && tuning.type === 'lora';
   if (lora) {

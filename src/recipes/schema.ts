@@ -56,8 +56,8 @@ export const runSchema = z
     const { model } = config;
     const packed = 'residentPrecision' in model && model.residentPrecision !== 'float32';
     const tunings = [config.tuning, ...Object.values(config.stages).map((stage) => stage.tuning)];
-    if (packed && tunings.some((tuning) => tuning?.type === 'full')) {
-      const message = 'float32, as full tuning trains these weights';
+    if (packed && tunings.some((tuning) => tuning?.type === 'full' || tuning?.type === 'bitfit')) {
+      const message = 'float32, as full tuning and BitFit train these weights';
       context.addIssue({
         code: 'custom',
         path: ['model', 'residentPrecision'],

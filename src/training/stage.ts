@@ -15,6 +15,7 @@ import type { Runner } from '../models/runner.js';
 import { GradientSink } from '../models/gradient-sink.js';
 import type { DropoutContext } from '../models/block-masks.js';
 import type { TuningConfig } from '../models/schema.js';
+import { biasNames } from '../models/weight-shapes.js';
 import {
   recipePreparer,
   withPrompt,
@@ -276,7 +277,8 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
           sizeOf(poolingParameters),
         trainableParameters: sizeOf(parameters),
         // Forward 2, backward 2 for the inputs, and 2 more for weights that are trained themselves.
-        flopsPerToken: { none: 2, lora: 4, full: 6 }[tuning.type] * parameterCounts(decoder).blocks,
+        flopsPerToken:
+          { none: 2, lora: 4, bitfit: 4, full: 6 }[tuning.type] * parameterCounts(decoder).blocks,
         savePolicy: plan.policy,
         memoryEstimate: plan.estimate,
         firstBatch: objective.decode(objective.batch(0)).slice(0, 8),
@@ -290,18 +292,34 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
   };
 }
 
-/** What is trained of the decoder: fresh adapters, its own weights, or nothing. */
+/** What is trained of the decoder: fresh adapters, its own weights or some of them, or nothing. */
 function trainedWeights(decoder: Decoder, tuning: TuningConfig, seed: number): Map<string, Float32Array> {
   switch (tuning.type) {
     case 'lora':
       return initialiseLora(decoder.config, tuning, seed);
     case 'full':
       return float32Weights(decoder);
+    case 'bitfit':
+      return blockBiases(decoder);
     case 'none':
       return new Map();
     default:
       return assertNever(tuning);
   }
+}
+
+/** @throws UserError where the decoder has none */
+function blockBiases(decoder: Decoder): Map<string, Float32Array> {
+  const names = new Set(biasNames(decoder.config, decoder.weights.keys()));
+  if (names.size === 0) {
+    throw userError({
+      what: `a ${decoder.config.model_type} decoder has no biases that BitFit could train`,
+      where: 'tuning.type',
+      got: 'bitfit',
+      expected: 'lora or full',
+    });
+  }
+  return new Map([...float32Weights(decoder)].filter(([name]) => names.has(name)));
 }
 
 /** @throws UserError where some are packed */
@@ -310,7 +328,7 @@ function float32Weights({ weights }: Decoder): Map<string, Float32Array> {
     [...weights].map(([name, weight]) => {
       if (!isPacked(weight)) return [name, weight];
       throw userError({
-        what: 'full tuning trains weights in float32',
+        what: 'weights of the decoder itself are trained in float32',
         where: 'model.residentPrecision',
         got: weight.storedType,
         expected: 'float32',

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parseConfig } from '../../src/config/load.js';
 import { loadEmbeddingModel } from '../../src/pooling/load-model.js';
+import { valuesOf } from '../../src/models/resident.js';
 import { createModelEncoder } from '../../src/pooling/packed-encoder.js';
 import { openTrainingParts } from '../../src/recipes/open-training-parts.js';
 import { runSchema, type RunConfig } from '../../src/recipes/schema.js';
@@ -76,6 +77,16 @@ async function embeddingsOf(folder: string, texts: readonly string[]): Promise<F
   const { data } = await encoder.encode(texts);
   await encoder.dispose();
   return data;
+}
+
+async function loadedWeights(model: string): Promise<Map<string, Uint8Array>> {
+  const { decoder } = await loadEmbeddingModel(model);
+  return new Map(
+    [...decoder.weights].map(([name, weight]) => {
+      const values = valuesOf(weight);
+      return [name, new Uint8Array(values.buffer, values.byteOffset, values.byteLength)];
+    }),
+  );
 }
 
 /** The real parts, noting what the live model says each time it is saved. */
@@ -195,6 +206,32 @@ describe('a run of the real engine: MNTP, then SimCSE', () => {
     await train(config, { ...interruption(), openParts: observed(own) });
     for (const [name, live] of own)
       expect(await embeddingsOf(join(config.output, name), SENTENCES)).toEqual(live);
+  });
+
+  it('biases alone trained: nothing else changes, resumed bit for bit, embedded with the same bits', async () => {
+    const own = new Map<string, Float32Array>();
+    const model = new URL('../golden/families/gpt2', import.meta.url).pathname;
+    const settings = [`model=${model}`, 'tuning={type: bitfit}', 'attention=causal'];
+    const config = configOf('bitfit', settings);
+    await train(config, { ...interruption(), openParts: observed(own) });
+    for (const [name, live] of own)
+      expect(await embeddingsOf(join(config.output, name), SENTENCES)).toEqual(live);
+    const stopped = configOf('bitfit-stopped', settings);
+    await train(stopped, interruption({ stage: 'simcse', step: 1 }));
+    await resume(stopped.output, interruption());
+    const [trained, resumed] = await Promise.all(
+      [config, stopped].map(({ output }) => readFile(join(output, 'last/model.safetensors'), 'hex')),
+    );
+    expect(resumed).toBe(trained);
+    const [before, after] = await Promise.all([model, join(config.output, 'last')].map(loadedWeights));
+    const changed = [...before!].filter(([name, values]) => !Buffer.from(values).equals(after!.get(name)!));
+    const biases = [...before!.keys()].filter((name) => /^transformer\.h\.\d+\..*\.bias$/.test(name));
+    expect(changed.map(([name]) => name).sort()).toEqual(biases.sort());
+  });
+
+  it('a decoder without biases has nothing for BitFit', async () => {
+    const config = configOf('no-bias', ['tuning={type: bitfit}']);
+    await expect(train(config, interruption())).rejects.toThrow(/llama decoder has no biases/);
   });
 
   it('a loss that is not a number stops the run with one sentence and keeps the last good checkpoint', async () => {

@@ -9,7 +9,7 @@ import { block } from '../../models/block.js';
 import { blockPrefix, structureOf, type DecoderConfig } from '../../models/decoder-config.js';
 import { loraShapes } from '../../models/lora.js';
 import type { TuningConfig } from '../../models/schema.js';
-import { blockWeightShapes } from '../../models/weight-shapes.js';
+import { blockWeightShapes, isBias } from '../../models/weight-shapes.js';
 
 /** What one block does with one tile, in bytes. */
 export interface BlockBytes {
@@ -145,7 +145,13 @@ function tracedBlock({ config, tuning, layer, rows, tokens, masks }: TracedBlock
   const inputs: Record<string, InputSpec> = {};
   for (const [name, shape] of Object.entries(shapes)) inputs[name] = { shape, type: 'float32' };
   for (const [site, shape] of Object.entries(masks)) inputs[DROPOUT + site] = { shape, type: 'bool' };
-  const trained = tuning.type === 'full' ? Object.keys(weights) : adapters.map(([name]) => name);
+  const own = Object.keys(weights);
+  const trained = {
+    full: own,
+    bitfit: own.filter(isBias),
+    lora: adapters.map(([name]) => name),
+    none: [],
+  }[tuning.type];
   return traceGradient(
     (tensors) => {
       const { x, mask, cos, sin, ...params } = tensors as Record<string, Tensor> & {

@@ -8,6 +8,7 @@ import { tokensOfTile } from '../../models/parallel-runner.js';
 import { isPacked, residentBytes } from '../../models/resident.js';
 import type { TuningConfig } from '../../models/schema.js';
 import type { Tile } from '../../models/tiles.js';
+import { biasNames } from '../../models/weight-shapes.js';
 import type { EmbeddingRecipe } from '../../pooling/embedding-model.js';
 import { chosenLayers } from '../../pooling/layers.js';
 import { createPooling } from '../../pooling/registry.js';
@@ -96,12 +97,12 @@ export class MemoryEstimator {
     };
   }
 
-  /** Full tuning trains the weights themselves; a thread sends gradients, gets parameters and has adapters of its own. */
+  /** Full tuning and BitFit train the weights themselves; a thread sends gradients, gets parameters and has adapters of its own. */
   private trained(copies: number): number {
     const { decoder, tuning } = this.sizing;
     if (tuning.type === 'none') return 0;
     const own = tuning.type === 'lora';
-    const count = sizeOf(own ? loraShapes(decoder.config, tuning).values() : decoder.shapes.values());
+    const count = sizeOf(trainedShapes(decoder, tuning));
     const arrays = (own ? 4 : 3) + (copies - 1) * (own ? 3 : 2);
     // The gradients of one block's weights, of each runner, before they are added up.
     const block = own ? 0 : (copies * count) / decoder.config.num_hidden_layers;
@@ -217,4 +218,13 @@ function tokensOf(batches: readonly Batch[]): number {
 
 function sizeOf(shapes: Iterable<readonly number[]>): number {
   return [...shapes].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
+}
+
+function trainedShapes(
+  { config, shapes }: Decoder,
+  tuning: Exclude<TuningConfig, { type: 'none' }>,
+): Iterable<readonly number[]> {
+  if (tuning.type === 'lora') return loraShapes(config, tuning).values();
+  if (tuning.type === 'full') return shapes.values();
+  return biasNames(config, shapes.keys()).map((name) => shapes.get(name) ?? []);
 }
