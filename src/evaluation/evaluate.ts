@@ -2,6 +2,7 @@ import { internalError, userError } from '../shared/errors.js';
 import { bootstrapInterval, type Interval, type ScoredPairs } from './bootstrap.js';
 import type { EmbeddingMatrix, Encode } from './encoder.js';
 import { pairSimilarities, similarities, type PairSimilarities, type Similarity } from './similarity.js';
+import { sparsityOf, type Sparsity } from './sparsity.js';
 import { mean, pearson, spearman } from './statistics.js';
 import { loadTasks, stsTasks, type StsTask, type TaskSelection } from './sts.js';
 import { taskPrompt } from './task-prompt.js';
@@ -22,6 +23,8 @@ export interface EvalResult extends Pick<StsTask, 'split' | 'protocol' | 'file' 
   readonly subsets: readonly { readonly name: string; readonly pairs: number; readonly spearman: number }[];
   /** Gold score and cosine of each pair: what a paired bootstrap between two models needs. */
   readonly scored: ScoredPairs;
+  /** Of this set's texts and those embedded with them; absent where the vectors are dense. */
+  readonly sparsity?: Sparsity;
   /** Wall-clock seconds spent on embedding (this set's share, by texts) and scoring. */
   readonly seconds: number;
 }
@@ -70,6 +73,7 @@ async function evaluateGroup(
   const started = performance.now();
   const matrix = await options.encode(texts, prompt);
   checkMatrix(matrix, texts);
+  const sparsity = sparsityOf(matrix);
   const secondsPerText = (performance.now() - started) / 1000 / texts.length;
   return tasks.map((task) => {
     const scoringStarted = performance.now();
@@ -78,7 +82,11 @@ async function evaluateGroup(
     const result = scoreTask(task, pairSimilarities(matrix, first, second), options);
     const own = new Set([...first, ...second]).size;
     const seconds = own * secondsPerText + (performance.now() - scoringStarted) / 1000;
-    return [task, { ...result, ...(prompt === undefined ? {} : { prompt }), seconds }];
+    const measured = {
+      ...(prompt === undefined ? {} : { prompt }),
+      ...(sparsity === undefined ? {} : { sparsity }),
+    };
+    return [task, { ...result, ...measured, seconds }];
   });
 }
 

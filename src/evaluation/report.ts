@@ -51,7 +51,17 @@ export function resultRows(rows: readonly ReportRow[], options: ReportOptions = 
 export function resultNotes(rows: readonly ReportRow[], options: ReportOptions = {}): string[] {
   const { columns, shared } = columnsAndShared(rows);
   const average = shared.length > 1 ? [averageNote(columns, shared)] : [];
-  return [caption(rows, options.intervals ?? true), ...average];
+  return [caption(rows, options.intervals ?? true), ...average, ...rows.flatMap(sparsityNote)];
+}
+
+/** How sparse a row's vectors are, where they are. */
+function sparsityNote({ name, results }: ReportRow): string[] {
+  const { sparsity } = results.find((result) => result.sparsity !== undefined) ?? {};
+  if (sparsity === undefined) return [];
+  const { active, dimensions, flops } = sparsity;
+  return [
+    `${name}: ${active.toFixed(1)} of ${String(dimensions)} numbers of a vector are not zero; an inner product takes ${flops.toFixed(2)} multiplications (FLOPS)`,
+  ];
 }
 
 /** Every column, and those that the average is over. */

@@ -14,7 +14,7 @@ import { internalError, userError } from '../shared/errors.js';
 import { exists, writeFileAtomic, writeFolderAtomic } from '../shared/files.js';
 import { modelCard } from './card.js';
 import { writeOnnxFiles, type OnnxFilesOptions } from './onnx-files.js';
-import { stockFiles, stockModules } from './sentence-transformers.js';
+import { DENSE_WEIGHTS, denseWeights, stockFiles, stockModules } from './sentence-transformers.js';
 import { tokenizerFiles, type TokenizerFiles } from './tokenizer-files.js';
 
 export interface ExportOptions extends OnnxFilesOptions {
@@ -53,18 +53,23 @@ export async function exportFolder(
     const tokenizer = createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config);
     const written = await writeOnnxFiles(folder, { model, tokenizer }, options);
     ({ files } = written);
-    const width = embeddingDimensions(recipe.pooling, decoder.config);
     const forTools = tokenizerFiles(recipe, tokenizer);
     const stock = stockModules(recipe, decoder.config.num_hidden_layers);
     const described: Record<string, unknown> = {
       'config.json': modelConfig(model, forTools, written.external),
       'tokenizer_config.json': forTools.config,
       'special_tokens_map.json': forTools.specialTokens,
-      ...('reason' in stock ? {} : stockFiles(stock, { dimensions: width, maxTokens: recipe.maxTokens })),
+      ...('reason' in stock
+        ? {}
+        : stockFiles(stock, { hiddenSize: decoder.config.hidden_size, maxTokens: recipe.maxTokens })),
     };
     await writeFileAtomic(join(folder, 'tokenizer.json'), JSON.stringify(forTools.json));
     for (const [name, content] of Object.entries(described))
       await writeFileAtomic(join(folder, name), `${JSON.stringify(content, null, 2)}\n`);
+    if (!('reason' in stock) && stock.dense !== undefined) {
+      const weights = denseWeights(stock.dense, decoder.config.hidden_size, model.poolingParameters);
+      await writeSafetensors(join(folder, DENSE_WEIGHTS), weights);
+    }
     await writeSafetensors(join(folder, 'model.safetensors'), baseWeights(model));
     await savePooling(folder, { recipe, size: decoder.config, parameters: model.poolingParameters });
     const base = baseName(model.base);
@@ -85,7 +90,7 @@ export async function exportFolder(
       base,
       files,
       stock,
-      dimensions: width,
+      dimensions: embeddingDimensions(recipe.pooling, decoder.config),
       ...(metrics === undefined ? {} : { metrics }),
     };
     await writeFileAtomic(join(folder, 'README.md'), modelCard(card));

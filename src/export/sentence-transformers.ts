@@ -1,10 +1,20 @@
+import type { TensorToWrite } from '../models/weights/index.js';
+import type { JsonObject } from '../models/weights/types.js';
 import { allPrompts, promptParts, type EmbeddingRecipe } from '../pooling/embedding-model.js';
 import { chosenLayers, layerWords } from '../pooling/layers.js';
 import { changesVectors, createPooling } from '../pooling/registry.js';
+import type { HeadConfig } from '../pooling/schema.js';
+import { internalError } from '../shared/errors.js';
+
+type DenseHead = Extract<HeadConfig, { readonly type: 'dense' }>;
+
+/** Where the trained matrix of a dense head lies, as `linear.weight` and `linear.bias`. */
+export const DENSE_WEIGHTS = '2_Dense/model.safetensors';
 
 /** How the stock modules of sentence-transformers say a recipe. */
 export interface StockModules {
   readonly mode: 'mean' | 'cls' | 'lasttoken' | 'weightedmean';
+  readonly dense: DenseHead | undefined;
   /** Put before every text. */
   readonly prompt: string | undefined;
   /** Put before texts of a kind, by its name. */
@@ -40,7 +50,8 @@ function stockModulesOf(
     return none('only the last layers of this model are bidirectional, which no `config.json` can say');
   if (typeof layer !== 'number' || !chosenLayers(recipe.pooling, layers).normed)
     return none(`it pools ${layerWords(recipe.pooling)}, sentence-transformers the last`);
-  if (head !== undefined) return none(`its vectors go through a ${head.type} head`);
+  if (head !== undefined && head.type !== 'dense') return none(`its vectors go through a ${head.type} head`);
+  const dense = head;
   if (changesVectors(recipe.pooling))
     return none(
       'its vectors are standardised or hold the routing of its experts, for which there is no stock module',
@@ -49,7 +60,7 @@ function stockModulesOf(
   const mode =
     pool === 'last' && pooling.transform === undefined ? 'lasttoken' : pooling.sentenceTransformersMode;
   if (mode === undefined) return none(`there is no stock module for ${type} pooling`);
-  if (frame === undefined || frame.template === '{text}') return { mode, prompt: undefined };
+  if (frame === undefined || frame.template === '{text}') return { mode, dense, prompt: undefined };
   if (frame.copies > 1) return none('its prompt holds the text more than once');
   if (frame.after !== '') return none('a part of its prompt stands behind the text');
   if (frame.preparation === 'sentence') return none('its prompt changes the punctuation of the text');
@@ -58,13 +69,13 @@ function stockModulesOf(
     return none(
       'the tokens of its prompt are not pooled, and sentence-transformers counts them in another way',
     );
-  return { mode, prompt: frame.before };
+  return { mode, dense, prompt: frame.before };
 }
 
 /** The files of the stock modules, by path. */
 export function stockFiles(
-  { mode, prompt, prompts }: StockModules,
-  { dimensions, maxTokens }: { readonly dimensions: number; readonly maxTokens: number },
+  { mode, dense, prompt, prompts }: StockModules,
+  { hiddenSize, maxTokens }: { readonly hiddenSize: number; readonly maxTokens: number },
 ): Record<string, unknown> {
   const named = Object.entries(prompts).find(([, before]) => before === prompt)?.[0];
   const defaultName = prompt === undefined ? null : (named ?? 'default');
@@ -78,10 +89,12 @@ export function stockFiles(
     'modules.json': [
       module(0, '', 'Transformer'),
       module(1, '1_Pooling', 'Pooling'),
-      module(2, '2_Normalize', 'Normalize'),
+      ...(dense === undefined ? [] : [module(2, '2_Dense', 'Dense')]),
+      dense === undefined ? module(2, '2_Normalize', 'Normalize') : module(3, '3_Normalize', 'Normalize'),
     ],
+    ...(dense === undefined ? {} : { '2_Dense/config.json': denseConfig(dense, hiddenSize) }),
     '1_Pooling/config.json': {
-      word_embedding_dimension: dimensions,
+      word_embedding_dimension: hiddenSize,
       pooling_mode_cls_token: mode === 'cls',
       pooling_mode_mean_tokens: mode === 'mean',
       pooling_mode_max_tokens: false,
@@ -90,7 +103,7 @@ export function stockFiles(
       pooling_mode_lasttoken: mode === 'lasttoken',
       include_prompt: true,
     },
-    '2_Normalize/config.json': {},
+    [dense === undefined ? '2_Normalize/config.json' : '3_Normalize/config.json']: {},
     'sentence_bert_config.json': { max_seq_length: maxTokens, do_lower_case: false },
     'config_sentence_transformers.json': {
       prompts: { ...prompts, ...(defaultName === 'default' ? { default: prompt } : {}) },
@@ -98,4 +111,31 @@ export function stockFiles(
       similarity_fn_name: 'cosine',
     },
   };
+}
+
+function denseConfig({ dimensions, bias, activation }: DenseHead, hiddenSize: number): JsonObject {
+  return {
+    in_features: hiddenSize,
+    out_features: dimensions,
+    bias,
+    activation_function:
+      activation === 'tanh' ? 'torch.nn.modules.activation.Tanh' : 'torch.nn.modules.linear.Identity',
+  };
+}
+
+/** The dense head's matrix [E, D] and bias [E], named as torch names them. */
+export function denseWeights(
+  { dimensions, bias }: DenseHead,
+  hiddenSize: number,
+  parameters: ReadonlyMap<string, Float32Array>,
+): TensorToWrite[] {
+  const shapes: Readonly<Record<string, readonly number[]>> = {
+    weight: [dimensions, hiddenSize],
+    ...(bias ? { bias: [dimensions] } : {}),
+  };
+  return Object.entries(shapes).map(([name, shape]) => {
+    const data = parameters.get(`head.${name}`);
+    if (data === undefined) throw internalError(`no head.${name}`);
+    return { name: `linear.${name}`, shape, storedType: 'F32', data };
+  });
 }

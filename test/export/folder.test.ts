@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Embedder } from '../../src/embedder/embedder.js';
@@ -140,6 +140,23 @@ describe('where not every token is pooled', () => {
     // sentence-transformers would count the prompt's tokens otherwise.
     expect(await exists(join(output, 'modules.json'))).toBe(false);
   });
+});
+
+it.each(['none', 'tanh'] as const)('a dense head (%s) becomes a module of its own', async (activation) => {
+  const head = { type: 'dense', dimensions: 5, bias: activation === 'none', activation } as const;
+  const model = await modelWith({ pooling: { type: 'mean', layer: -1, head } });
+  const folder = join(await temporary(), 'embedder');
+  await exportFolder(model, folder, { threads: 1 });
+  // Without our own description the modules of sentence-transformers say how to embed.
+  await rm(join(folder, 'lmvec.json'));
+  await rm(join(folder, 'pooling.safetensors'));
+  await rm(join(folder, 'onnx'), { recursive: true });
+  const read = await loadEmbeddingModel(folder);
+  expect(read.recipe.pooling).toEqual({ type: 'mean', layer: -1, head });
+  const expected = await encodeWith(model);
+  const { data, dimensions } = await encodeWith(read);
+  expect(dimensions).toBe(5);
+  expect(largestDifference(data, expected.data)).toBeLessThan(1e-5);
 });
 
 describe('refusals', () => {
