@@ -53,6 +53,12 @@ const options = {
     requiresArg: true,
     describe: "the instruction in the place of the prompt's {task}",
   },
+  generate: {
+    type: 'number',
+    requiresArg: true,
+    describe:
+      "tokens of the decoder's own answer whose hidden states are averaged (--method inbedder; 1: the first)",
+  },
   'max-tokens': { type: 'number', requiresArg: true, describe: 'longer texts are cut' },
   dtype: {
     choices: ['float32', 'fp16', 'int8', 'q4'] as const,
@@ -83,6 +89,7 @@ export function modelOptions(argv: ModelArguments): ModelOptions {
   const attention = parseAttention(argv.attention);
   const layer = parseLayer(argv.layer);
   const maxTokens = whole(argv['max-tokens'], '--max-tokens', 2);
+  const generate = whole(argv.generate, '--generate', 1);
   const threads = whole(argv.threads, '--threads', 1);
   if (argv.alpha !== undefined && !(Number.isFinite(argv.alpha) && argv.alpha > 0))
     throw userError({
@@ -101,6 +108,7 @@ export function modelOptions(argv: ModelArguments): ModelOptions {
     ...(argv.alpha === undefined ? {} : { alpha: argv.alpha }),
     ...(argv.prompt === undefined ? {} : { prompt: argv.prompt }),
     ...(argv.task === undefined ? {} : { task: argv.task }),
+    ...(generate === undefined ? {} : { generate }),
     ...(maxTokens === undefined ? {} : { maxTokens }),
     ...(argv.dtype === undefined ? {} : { dtype: argv.dtype }),
     ...(threads === undefined ? {} : { threads }),

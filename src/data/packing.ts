@@ -37,9 +37,9 @@ export function packTexts(texts: readonly TokenizedText[], options: { readonly m
     });
 }
 
-/** One text per row, as every other toolkit does: T is the longest text's length, blanks to the right or to the left. */
-export function padTexts(texts: readonly TokenizedText[], side: 'left' | 'right'): Batch {
-  const tokensPerRow = texts.reduce((longest, { ids }) => Math.max(longest, ids.length), 0);
+/** One text per row, as every other toolkit does: T is the longest text's length, or `least`, blanks to the right or to the left. */
+export function padTexts(texts: readonly TokenizedText[], side: 'left' | 'right', least = 0): Batch {
+  const tokensPerRow = texts.reduce((longest, { ids }) => Math.max(longest, ids.length), least);
   const placed = texts.map(({ ids: { length } }, index) => ({
     index,
     row: index,

@@ -8,7 +8,7 @@ import { probeAttention, type ProbeResult } from '../models/probe.js';
 import { writeSafetensors, type TensorToWrite } from '../models/weights/index.js';
 import type { EmbeddingModel } from '../pooling/embedding-model.js';
 import { writeManifest, type EmbedderFile } from '../pooling/manifest.js';
-import { embeddingDimensions } from '../pooling/registry.js';
+import { embeddingDimensions, generatedTokens } from '../pooling/registry.js';
 import { savePooling } from '../pooling/trained-folder.js';
 import { internalError, userError } from '../shared/errors.js';
 import { exists, writeFileAtomic, writeFolderAtomic } from '../shared/files.js';
@@ -38,6 +38,7 @@ export async function exportFolder(
   output: string,
   options: ExportOptions = {},
 ): Promise<ExportResult> {
+  checkOnePass(model);
   await checkNewEmbedderFolder(output, options.overwrite === true);
   const runtime: RuntimeOptions = {
     ...(options.threads === undefined ? {} : { threads: options.threads }),
@@ -96,6 +97,17 @@ export async function exportFolder(
     await writeFileAtomic(join(folder, 'README.md'), modelCard(card));
   });
   return { files, probe };
+}
+
+/** @throws UserError where an embedding is no function of the text's tokens alone */
+function checkOnePass({ recipe: { pooling } }: EmbeddingModel): void {
+  if (generatedTokens(pooling) === 1) return;
+  throw userError({
+    what: 'a generated answer takes several passes through the decoder, and an ONNX graph is one',
+    where: 'pooling.generate',
+    got: String(generatedTokens(pooling)),
+    expected: '1, the state that makes the first token: --generate 1',
+  });
 }
 
 /**

@@ -17,11 +17,12 @@ import { block, type BlockInput } from './block.js';
 import { blockPrefix, type BlockConfig, type DecoderConfig } from './decoder-config.js';
 import { EmbeddingGradients } from './embedding-gradients.js';
 import type { BlockDropout } from './layers.js';
-import { maskKind, maskName } from './layer-masks.js';
+import { maskKind, maskKinds, maskName } from './layer-masks.js';
 import { PAST_KEY, PAST_VALUE, PrefixCache, type PrefixStates } from './prefix.js';
 import { prelude, PREFIX } from './prelude.js';
 import { addTo, type GradientSink } from './gradient-sink.js';
 import type { RouterOutput } from './router.js';
+import { pastMasks, type RowPast } from './row-past.js';
 import { RunnerWeights } from './runner-weights.js';
 import type { ForwardOptions, LayerRouter, Pass, Runner, RunnerOptions } from './runner.js';
 import { tilesOf, type Tile } from './tiles.js';
@@ -35,6 +36,8 @@ interface TileState {
   /** Hidden states of `also` that `inputs` does not hold. */
   also: HostTensor[];
   routers: LayerRouter[];
+  /** Of each block, where asked for. */
+  keysValues: PrefixStates[number][];
   saved: HostTensors[];
   /** Keep-masks of each block, where they are held for the backward pass. */
   masks: HostTensors[];
@@ -141,14 +144,19 @@ export class DecoderRunner implements Runner {
     const states: TileState[] = [];
     const { prefix } = options;
     const past = prefix === undefined ? undefined : await this.prefixStates(prefix, layers, options);
-    for (const tile of tilesOf(batches, tileTokens)) states.push(await this.begin(tile, prefix));
+    for (const tile of tilesOf(batches, tileTokens)) {
+      const state = await this.begin(tile, prefix);
+      const before = options.past?.[states.length];
+      if (before !== undefined) this.lookBack(state, before);
+      states.push(state);
+    }
     for (let layer = 0; layer < layers; layer++) {
       const programs = this.programsOf(layer);
       const params = this.layerWeights(layer);
-      for (const state of states) {
+      for (const [index, state] of states.entries()) {
         const x = state.inputs[state.inputs.length - 1] as HostTensor;
         const masks = this.dropout.masks(state.tile, layer, options.dropout);
-        const own = past?.[layer];
+        const own = (options.past?.[index]?.states ?? past)?.[layer];
         const before = own === undefined ? {} : { [PAST_KEY]: own.key, [PAST_VALUE]: own.value };
         const inputs = { ...this.blockInputs(state, layer, { x, params, masks }), ...before };
         if (keep) {
@@ -157,8 +165,12 @@ export class DecoderRunner implements Runner {
           state.saved.push(saved);
           state.masks.push(this.keepsMasks ? masks : {});
         } else {
-          const program = (options.routers === true ? programs.routed : undefined) ?? programs.inference;
-          const { output, logits, probabilities } = await program.run(inputs);
+          const program =
+            options.keysValues === true
+              ? programs.keysValues
+              : ((options.routers === true ? programs.routed : undefined) ?? programs.inference);
+          const { output, logits, probabilities, key, value } = await program.run(inputs);
+          if (key !== undefined && value !== undefined) state.keysValues.push({ key, value });
           state.inputs = [output as HostTensor];
           if (logits !== undefined && probabilities !== undefined)
             state.routers.push({ layer, logits, probabilities });
@@ -173,6 +185,7 @@ export class DecoderRunner implements Runner {
       hidden: state.inputs[state.inputs.length - 1] as HostTensor,
       also: keep ? also.map((depth) => state.inputs[depth] as HostTensor) : state.also,
       ...(options.routers === true ? { routers: state.routers } : {}),
+      ...(options.keysValues === true ? { keysValues: state.keysValues } : {}),
     }));
     const pass: KeptPass = { tiles, states, also, dropout: options.dropout };
     return pass;
@@ -233,12 +246,14 @@ export class DecoderRunner implements Runner {
         ...state.inputs,
         ...state.also,
         ...state.routers.flatMap(({ logits, probabilities }) => [logits, probabilities]),
+        ...state.keysValues.flatMap(({ key, value }) => [key, value]),
         ...[...state.saved, ...state.masks].flatMap((tensors) => Object.values(tensors)),
         ...Object.values(state.prelude),
       );
       state.inputs = [];
       state.also = [];
       state.routers = [];
+      state.keysValues = [];
       state.saved = [];
       state.masks = [];
       for (const name of Object.keys(state.prelude)) Reflect.deleteProperty(state.prelude, name);
@@ -304,7 +319,19 @@ export class DecoderRunner implements Runner {
       ...tables,
     });
     release();
-    return { tile, prelude, inputs: [x as HostTensor], also: [], routers: [], saved: [], masks: [] };
+    const nothing = { also: [], routers: [], keysValues: [], saved: [], masks: [] };
+    return { tile, prelude, inputs: [x as HostTensor], ...nothing };
+  }
+
+  /** Puts masks in the place of a tile's own that let every row's one token look at what stands before it. */
+  private lookBack(state: TileState, past: RowPast): void {
+    if (this.options.attention !== 'causal')
+      throw internalError('tokens that stand before others need causal attention');
+    const { pool, decoder } = this.options;
+    for (const [name, mask] of pastMasks(past, maskKinds(decoder.config, this.options), pool)) {
+      pool.release(state.prelude[name] as HostTensor);
+      state.prelude[name] = mask;
+    }
   }
 
   private blockFunction(

@@ -117,7 +117,8 @@ export class ParallelRunner implements Runner {
     const number = this.passes++;
     const ofTile = 1 + (options.also?.length ?? 0);
     // Workers send hidden states only.
-    const [mine = [], ...others] = options.routers === true ? [batches] : dealRows(batches, RUNNERS);
+    const alone = options.routers === true || options.keysValues === true || options.past !== undefined;
+    const [mine = [], ...others] = alone ? [batches] : dealRows(batches, RUNNERS);
     const remote = others.flatMap((share, index) => {
       const worker = this.workers[index];
       if (worker === undefined || share.length === 0) return [];

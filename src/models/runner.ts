@@ -5,6 +5,8 @@ import type { Batch } from '../data/batch.js';
 import type { DropoutContext } from './block-masks.js';
 import type { Decoder } from './decoder.js';
 import type { GradientSink } from './gradient-sink.js';
+import type { PrefixStates } from './prefix.js';
+import type { RowPast } from './row-past.js';
 import type { AttentionMode, WindowMode } from './schema.js';
 import type { Tile } from './tiles.js';
 
@@ -24,6 +26,10 @@ export interface ForwardOptions {
    * attention only, and not with `keep`: a prefix has no gradient.
    */
   readonly prefix?: Int32Array;
+  /** The rows' own keys and values are wanted too; not with `keep` or `routers`. */
+  readonly keysValues?: boolean;
+  /** What stands before each row, one for each batch, whose rows hold one token; not with `keep`. */
+  readonly past?: readonly RowPast[];
 }
 
 /** Runs a decoder over batches, forward and backward: on this thread (`DecoderRunner`) or on several (`ParallelRunner`). */
@@ -79,5 +85,7 @@ export interface Pass {
     readonly also: readonly HostTensor[];
     /** Of the layers that have one, where asked for. */
     readonly routers?: readonly LayerRouter[];
+    /** Of every block, [R, T, K, d] each, where asked for. */
+    readonly keysValues?: PrefixStates;
   }[];
 }

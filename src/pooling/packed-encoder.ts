@@ -6,14 +6,17 @@ import type { Tensors } from '../compiler/trace.js';
 import type { TokenizedText } from '../data/batch.js';
 import { packTexts } from '../data/packing.js';
 import { createTokenizer } from '../data/tokenizer.js';
+import { endTokens, GreedyDecoder } from '../models/greedy.js';
 import { createRunner } from '../models/parallel-runner.js';
 import { dependsOnLength } from '../models/rope.js';
-import type { Runner } from '../models/runner.js';
+import type { Pass, Runner } from '../models/runner.js';
 import { outputShapes } from '../models/weight-shapes.js';
+import { internalError } from '../shared/errors.js';
+import { answerStates } from './answers.js';
 import { constantPrefix, recipePreparer, type EmbeddingModel } from './embedding-model.js';
 import { chosenLayers, joinedLayers } from './layers.js';
 import { hiddenInputs, poolingFunction, routerInputs, scatterTexts, textInputs } from './pooled-texts.js';
-import { createPooling, savedShapes } from './registry.js';
+import { createPooling, generatedTokens, savedShapes } from './registry.js';
 import type { PoolingConfig } from './schema.js';
 
 /** Tokens that go through the decoder together: enough for full rows, few enough for little memory. */
@@ -37,6 +40,8 @@ export interface PackedEncoderOptions {
   readonly prefix?: Int32Array | undefined;
   /** Further poolings, of any layers, from the same pass through the decoder: see `encodeAll`. */
   readonly furtherPoolings?: readonly PoolingConfig[];
+  /** Of a recipe that generates: the tokens that end an answer, and whether keys and values are kept (default true). */
+  readonly answers?: { readonly ends: ReadonlySet<number>; readonly cache?: boolean };
 }
 
 /** Embeds tokenised texts in packed rows: no padding is multiplied. The runner may be one that is being trained. */
@@ -47,6 +52,8 @@ export class PackedEncoder {
   private readonly chosen: ReturnType<typeof joinedLayers>;
   /** Layers whose routers are read. */
   private readonly routed: ReadonlySet<number>;
+  /** Where hidden states of an answer are pooled instead of the text's own. */
+  private readonly greedy: GreedyDecoder | undefined;
 
   constructor(private readonly options: PackedEncoderOptions) {
     const { decoder, recipe } = options.model;
@@ -58,9 +65,10 @@ export class PackedEncoder {
     this.routed = new Set(poolings.flatMap(({ routing }) => routing?.layers ?? []));
     this.chosen = joinedLayers(
       poolings.map(({ chosen }) => chosen),
-      // The deepest router that is read lies in a block that has to be gone through.
-      Math.max(-1, ...this.routed) + 1,
+      // The deepest router that is read lies in a block that has to be gone through; a token is made behind the last.
+      generatedTokens(recipe.pooling) > 1 ? config.num_hidden_layers : Math.max(-1, ...this.routed) + 1,
     );
+    this.greedy = this.createGreedy();
     const functions = poolings.map((pooling) => poolingFunction(pooling, { config, chosen: pooling.chosen }));
     this.widths = poolings.map(({ dimensions }) => dimensions ?? config.hidden_size);
     const all = (inputs: Tensors): Tensors =>
@@ -79,38 +87,13 @@ export class PackedEncoder {
 
   /** The same by each pooling: the recipe's, then the further ones. */
   async encodeAll(texts: readonly TokenizedText[], onGroup?: (done: number) => void): Promise<Embeddings[]> {
-    const { runner, pool, poolingTensors, model } = this.options;
-    const { blocks, also, normed } = this.chosen;
     const data = this.widths.map((width) => new Float32Array(texts.length * width));
     let done = 0;
     for (const { group, prefix } of this.groups(texts)) {
-      const batches = packTexts(
-        group.map((index) => behindPrefix(texts[index] as TokenizedText, prefix)),
-        { maxTokens: Math.max(1, model.recipe.maxTokens - (prefix?.length ?? 0)) },
-      );
       const rows = this.widths.map((width) => new Float32Array(group.length * width));
-      const pass = await runner.forward(batches, {
-        keep: false,
-        layers: blocks,
-        also,
-        ...(this.routed.size === 0 ? {} : { routers: true }),
-        ...(prefix === undefined ? {} : { prefix }),
-      });
-      for (const state of pass.tiles) {
-        const { tile } = state;
-        const output = normed ? Object.keys(outputShapes(model.decoder.config)) : [];
-        const embeddings = await this.pooled.run({
-          ...hiddenInputs(this.chosen, state),
-          ...routerInputs(this.routed, state.routers ?? []),
-          ...textInputs(tile),
-          ...Object.fromEntries(output.map((name) => [name, runner.weight(name)])),
-          ...poolingTensors,
-        });
-        for (const [index, values] of rows.entries())
-          scatterTexts(tile, embeddings[`embedding:${index}`] as HostTensor, values);
-        pool.release(...Object.values(embeddings));
-      }
-      runner.release(pass);
+      const members = group.map((index) => texts[index] as TokenizedText);
+      if (this.greedy === undefined) await this.poolTexts(members, prefix, rows);
+      else await this.poolAnswers(members, this.greedy, rows);
       for (const [pooling, values] of rows.entries()) {
         const width = this.widths[pooling] as number;
         for (const [position, index] of group.entries())
@@ -124,6 +107,69 @@ export class PackedEncoder {
       dimensions: this.widths[pooling] as number,
       data: values,
     }));
+  }
+
+  /** Embeddings of a group's texts into `rows`, one array a pooling. */
+  private async poolTexts(
+    group: readonly TokenizedText[],
+    prefix: Int32Array | undefined,
+    rows: readonly Float32Array[],
+  ): Promise<void> {
+    const { runner, model } = this.options;
+    const { blocks, also } = this.chosen;
+    const batches = packTexts(
+      group.map((text) => behindPrefix(text, prefix)),
+      { maxTokens: Math.max(1, model.recipe.maxTokens - (prefix?.length ?? 0)) },
+    );
+    const pass = await runner.forward(batches, {
+      keep: false,
+      layers: blocks,
+      also,
+      ...(this.routed.size === 0 ? {} : { routers: true }),
+      ...(prefix === undefined ? {} : { prefix }),
+    });
+    for (const state of pass.tiles) await this.poolTile(state, rows);
+    runner.release(pass);
+  }
+
+  /** The same of what the decoder answers to them. */
+  private async poolAnswers(
+    group: readonly TokenizedText[],
+    greedy: GreedyDecoder,
+    rows: readonly Float32Array[],
+  ): Promise<void> {
+    const { pool } = this.options;
+    const answers = await greedy.answer(group.map(({ ids }) => ids));
+    const state = answerStates(answers, this.chosen, pool);
+    await this.poolTile(state, rows);
+    pool.release(state.hidden, ...state.also);
+  }
+
+  private async poolTile(state: Pass['tiles'][number], rows: readonly Float32Array[]): Promise<void> {
+    const { runner, pool, poolingTensors, model } = this.options;
+    const { tile } = state;
+    const output = this.chosen.normed ? Object.keys(outputShapes(model.decoder.config)) : [];
+    const embeddings = await this.pooled.run({
+      ...hiddenInputs(this.chosen, state),
+      ...routerInputs(this.routed, state.routers ?? []),
+      ...textInputs(tile),
+      ...Object.fromEntries(output.map((name) => [name, runner.weight(name)])),
+      ...poolingTensors,
+    });
+    for (const [index, values] of rows.entries())
+      scatterTexts(tile, embeddings[`embedding:${index}`] as HostTensor, values);
+    pool.release(...Object.values(embeddings));
+  }
+
+  private createGreedy(): GreedyDecoder | undefined {
+    const { runner, model, pool, threads, answers } = this.options;
+    const tokens = generatedTokens(model.recipe.pooling);
+    if (tokens === 1) return undefined;
+    if (answers === undefined) throw internalError('a recipe that generates without its end tokens');
+    return new GreedyDecoder({
+      ...{ runner, decoder: model.decoder, pool, tokens, ...answers, also: this.chosen.also },
+      ...(threads === undefined ? {} : { threads }),
+    });
   }
 
   /** Groups of texts that begin with the prefix, then of those that do not. */
@@ -143,6 +189,7 @@ export class PackedEncoder {
   }
 
   async dispose(): Promise<void> {
+    await this.greedy?.dispose();
     await this.pooled.release();
   }
 }
@@ -219,6 +266,8 @@ export function createModelEncoder(
     readonly furtherPoolings?: readonly PoolingConfig[];
     /** Whether a constant beginning of the prompt is computed once (default true). */
     readonly prefix?: boolean;
+    /** Whether an answer's keys and values are kept from token to token (default true). */
+    readonly cache?: boolean;
   } = {},
 ): ModelEncoder {
   const pool = new TensorPool(options.device);
@@ -241,9 +290,15 @@ export function createModelEncoder(
   const { readsAllTokens } = createPooling(model.recipe.pooling, model.decoder.config);
   // Where the rotation depends on the text's length, the prefix is another one in every text.
   const reusable =
-    readsAllTokens !== true && !Object.values(model.decoder.config.ropes).some(dependsOnLength);
+    readsAllTokens !== true &&
+    generatedTokens(model.recipe.pooling) === 1 &&
+    !Object.values(model.decoder.config.ropes).some(dependsOnLength);
   const prefix = options.prefix === false || !reusable ? undefined : constantPrefix(model.recipe, tokenizer);
-  const encoder = new PackedEncoder({ ...options, runner, model, poolingTensors, pool, prefix });
+  const answers = {
+    ends: endTokens(model.decoder, tokenizer.eosTokenId),
+    ...(options.cache === undefined ? {} : { cache: options.cache }),
+  };
+  const encoder = new PackedEncoder({ ...options, runner, model, poolingTensors, pool, prefix, answers });
   const prepare = recipePreparer(model.recipe, tokenizer);
   const encodeTokens: ModelEncoder['encodeTokens'] = async (texts, { normalise = true, onProgress } = {}) => {
     const embeddings = await encoder.encode(texts, onProgress);

@@ -73,6 +73,11 @@ export function embeddingDimensions(config: PoolingConfig, size: PoolingSize): n
   return createPooling(config, size).dimensions ?? size.hidden_size;
 }
 
+/** Tokens of an answer whose hidden states are pooled; 1 where nothing has to be generated for it: the text's last token makes the first. */
+export function generatedTokens(config: PoolingConfig): number {
+  return config.type === 'last' ? (config.generate ?? 1) : 1;
+}
+
 /** Whether the pooled vector is standardised or joined with routing before it is used. */
 export function changesVectors(config: PoolingConfig): boolean {
   return config.standardise === true || ('routing' in config && config.routing !== undefined);
@@ -93,7 +98,8 @@ function plainPooling(config: PoolingConfig, hiddenSize: number): Pooling {
     case 'weightedMean':
       return weightedMeanPooling();
     case 'last':
-      return lastPooling();
+      // The states of an answer stand in the place of the text's.
+      return generatedTokens(config) > 1 ? meanPooling() : lastPooling();
     case 'eos':
       return eosPooling();
     case 'latentAttention':

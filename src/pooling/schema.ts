@@ -66,7 +66,15 @@ export const poolingSchema = z.discriminatedUnion('type', [
   plain('first'),
   plain('mean'),
   plain('weightedMean'),
-  plain('last'),
+  z.strictObject({
+    type: z.literal('last'),
+    ...shared,
+    /**
+     * Continues the text greedily: the average of the hidden states that make the first so many tokens of the answer, or those before its end
+     * (InBedder's avg_gen). 1: the last token's, which makes the first. Causal decoders, without training and export.
+     */
+    generate: z.int().min(1).max(512).optional(),
+  }),
   plain('eos'),
   /** A small trained transformer over two layers of a decoder (LMORT); the decoder itself is left as it is where `tuning` is `none`. */
   z.strictObject({

@@ -38,6 +38,8 @@ export interface ModelOptions extends RuntimeChoice {
   readonly prompt?: string;
   /** The instruction in the place of the prompt's `{task}`. */
   readonly task?: string;
+  /** Tokens of the decoder's own answer whose hidden states are averaged (InBedder). */
+  readonly generate?: number;
   readonly maxTokens?: number;
   /** How frozen weights lie in memory (default float32). */
   readonly residentPrecision?: ResidentPrecision;
@@ -229,6 +231,7 @@ export function recipeOverrides({
   alpha,
   prompt,
   task,
+  generate,
   maxTokens,
 }: ModelOptions): RecipeOverrides {
   return {
@@ -240,6 +243,7 @@ export function recipeOverrides({
     ...(alpha === undefined ? {} : { alpha }),
     ...(prompt === undefined ? {} : { prompt }),
     ...(task === undefined ? {} : { task }),
+    ...(generate === undefined ? {} : { generate }),
     ...(maxTokens === undefined ? {} : { maxTokens }),
   };
 }

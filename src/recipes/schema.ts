@@ -53,7 +53,11 @@ export const runSchema = z
       const message = `${own}${problem.expected}${hint === undefined ? '' : ` (${hint})`}`;
       context.addIssue({ code: 'custom', path, message, input: prompt });
     }
-    const { model } = config;
+    const { model, pooling } = config;
+    if (pooling?.type === 'last' && (pooling.generate ?? 1) > 1) {
+      const message = '1 or nothing: a generated answer is for embedding without training';
+      context.addIssue({ code: 'custom', path: ['pooling', 'generate'], message, input: pooling.generate });
+    }
     const packed = 'residentPrecision' in model && model.residentPrecision !== 'float32';
     const tunings = [config.tuning, ...Object.values(config.stages).map((stage) => stage.tuning)];
     if (packed && tunings.some((tuning) => tuning?.type === 'full' || tuning?.type === 'bitfit')) {
