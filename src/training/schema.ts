@@ -5,7 +5,7 @@ import { memorySizeSchema } from '../config/sizes.js';
 import { promptReferenceSchema, promptSchema } from '../data/schema.js';
 import { attentionSchema, tuningSchema } from '../models/schema.js';
 import { poolingSchema } from '../pooling/schema.js';
-import { contrastiveShape } from './objectives/contrastive-schema.js';
+import { contrastiveShape, sparsitySchema } from './objectives/contrastive-schema.js';
 
 /** What a block's forward pass keeps for its backward pass, from the fastest to the smallest. */
 export const savePolicySchema = z.enum(['all', 'matmulOutputs', 'blockInputs']);
@@ -75,6 +75,7 @@ const simcseSchema = z.strictObject({
   attentionDropout: z.number().min(0).lt(1).default(0.3),
   /** 1 / temperature. */
   scale: z.number().gt(0).default(20),
+  sparsity: sparsitySchema.optional(),
 });
 
 /** Queries, positives and negatives, or scored pairs, from `data.sets`. */

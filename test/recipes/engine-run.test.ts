@@ -251,3 +251,17 @@ describe('a run of the real engine: MNTP, then SimCSE', () => {
     expect(await readdir(config.output)).not.toContain('last');
   });
 });
+
+it('a FLOPS penalty makes a sparse head use fewer numbers', async () => {
+  const activeOf = async (output: string, sparsity: string): Promise<number> => {
+    const config = configOf(output, [
+      'pooling={type: mean, head: {type: sparse, keep: 64, dimensions: 64, gate: relu}}',
+      `stages={simcse: {objective: simcse, maxSteps: 30, batchTexts: 5, maxTokens: 64, learningRate: 1e-2${sparsity}}}`,
+    ]);
+    await train(config, interruption());
+    const data = await embeddingsOf(join(config.output, 'last'), SENTENCES);
+    return data.filter((value) => value !== 0).length;
+  };
+  const plain = await activeOf('dense-vectors', '');
+  expect(await activeOf('sparse-vectors', ', sparsity: {weight: 20}')).toBeLessThan(0.8 * plain);
+});

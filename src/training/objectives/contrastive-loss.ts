@@ -8,6 +8,7 @@ import { distillationKl, marginMse } from '../losses/distillation.js';
 import { infoNceOfQueries } from '../losses/info-nce.js';
 import { matryoshka, type MatryoshkaSize } from '../losses/matryoshka.js';
 import { angle, cosent } from '../losses/scored-pairs.js';
+import { addSparsityPenalty } from '../losses/sparsity.js';
 import type { ContrastiveStageConfig } from '../schema.js';
 import type { EmbeddingLoss } from './objective.js';
 import {
@@ -84,6 +85,8 @@ export class ContrastiveLoss {
         { scores, share: scores.length / examples },
       );
     }
+    const { sparsity } = this.stage;
+    if (sparsity !== undefined) loss += addSparsityPenalty(sparsity, { embeddings, gradient, width });
     return { loss, gradient };
   }
 

@@ -4,12 +4,19 @@ import { z } from 'zod';
 export const rankedLosses = ['infoNce', 'distillKl', 'marginMse'] as const;
 export const scoredLosses = ['cosent', 'angle'] as const;
 
+/** Fewer numbers in use: a penalty on the unit vectors, for a sparse head. `flops` spreads what is used over the dimensions. */
+export const sparsitySchema = z.strictObject({
+  type: z.enum(['flops', 'l1']).default('flops'),
+  weight: z.number().gt(0),
+});
+
 /** What the contrastive objective has beside the options of every stage. `batchTexts` counts examples. */
 export const contrastiveShape = {
   /** Names of `data.sets`; all of them where it is left out. */
   sets: z.array(z.string().min(1)).min(1).optional(),
   /** 1 / temperature. There is no good default: 20 for NLI and STS, 50 for retrieval with LLM2Vec, 100 for E5. */
   scale: z.number().gt(0),
+  sparsity: sparsitySchema.optional(),
   /** Of ranked examples: infoNce; distillKl or marginMse learn a teacher's scores. */
   loss: z.enum(rankedLosses).default('infoNce'),
   /** Of scored pairs. */

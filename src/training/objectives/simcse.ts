@@ -7,6 +7,7 @@ import type { TextPreparer } from '../../data/prompts.js';
 import { batchIndices } from '../../data/sampler.js';
 import type { TextList } from '../../data/text-list.js';
 import { infoNce } from '../losses/info-nce.js';
+import { addSparsityPenalty } from '../losses/sparsity.js';
 import type { SimcseStageConfig } from '../schema.js';
 import { decodePooled } from './decode-pooled.js';
 import { EmbeddingHead } from './embedding-head.js';
@@ -77,8 +78,14 @@ export function simcse(
         embeddings: floatTensor(pooled.embeddings, [texts.length, head.width]),
         labels: intTensor(labels, [labels.length]),
       });
-      const loss = floats(result['loss'] as HostTensor)[0] as number;
       const gradient = floats(result['gradient:embeddings'] as HostTensor);
+      const { sparsity } = stage;
+      const { embeddings } = pooled;
+      const penalty =
+        sparsity === undefined
+          ? 0
+          : addSparsityPenalty(sparsity, { embeddings, gradient, width: head.width });
+      const loss = (floats(result['loss'] as HostTensor)[0] as number) + penalty;
       const hiddenGradients = await head.backward(pass, pooled, { gradient, sink });
       pool.release(...Object.values(result));
       return { loss, hiddenGradients };
