@@ -157,7 +157,7 @@ describe('training on weights as they are stored', () => {
   it('full tuning is refused', async () => {
     const decoder = await load('base', 'stored');
     await expect(tinyStage({ decoder, stage: bareStage({}), tuning: FULL })).rejects.toThrow(
-      /residentPrecision: full tuning trains weights in float32/,
+      /residentPrecision: weights of the decoder itself are trained in float32/,
     );
   });
 
