@@ -13,6 +13,7 @@ import { layersCommand } from './commands/layers.js';
 import { familiesCommand } from './commands/families.js';
 import { methodsCommand } from './commands/methods.js';
 import { mineCommand } from './commands/mine.js';
+import { pushCommand } from './commands/push.js';
 import { trainCommand } from './commands/train.js';
 
 /** Exit codes: 0 done, 2 a mistake in what was given (sentences, no stack trace), 130 interrupted, 1 a bug of ours. */
@@ -26,7 +27,7 @@ async function main(words: readonly string[]): Promise<void> {
     .recommendCommands()
     .demandCommand(
       1,
-      'a command is needed: train, evaluate, export, embed, data, mine, inspect, families, methods, layers or calibrate',
+      'a command is needed: train, evaluate, export, push, embed, data, mine, inspect, families, methods, layers or calibrate',
     )
     .wrap(Math.min(120, process.stdout.columns))
     .exitProcess(false)
@@ -47,6 +48,7 @@ async function main(words: readonly string[]): Promise<void> {
     trainCommand,
     evaluateCommand,
     exportCommand,
+    pushCommand,
     embedCommand,
     dataCommand,
     mineCommand,

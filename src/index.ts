@@ -11,6 +11,7 @@ export { calibrate, calibrateRanges, type CalibrateOptions } from './recipes/cal
 export { embed, type EmbedOptions } from './recipes/embed.js';
 export { evaluate, type EvaluateModelOptions, type EvaluationReport } from './recipes/evaluate.js';
 export { exportEmbedder, type ExportEmbedderOptions } from './recipes/export.js';
+export { pushEmbedder, type PushEmbedderOptions } from './recipes/push.js';
 export { measureLayers, type LayersOptions, type LayersReport } from './recipes/layers.js';
 export { openModel, type ModelOptions, type OpenModel } from './recipes/open-model.js';
 export { runSchema, type RunConfig } from './recipes/schema.js';
