@@ -4,7 +4,7 @@ import { savePolicies, type SavePolicy } from '../src/compiler/split.js';
 import { trainBpe } from '../src/data/train-bpe.js';
 import { loadDecoder } from '../src/models/decoder.js';
 import { parseDecoderConfig } from '../src/models/families/index.js';
-import { initialiseSchema, llamaConfig } from '../src/models/initialise.js';
+import { llamaShapeSchema, llamaConfig } from '../src/models/initialise.js';
 import { tuningSchema } from '../src/models/schema.js';
 import { weightShapes } from '../src/models/weight-shapes.js';
 import type { DecoderSource } from '../src/models/weights/types.js';
@@ -141,7 +141,7 @@ async function measure({ size, objective, tuning, policy, threads, batchTexts }:
 
 /** A Llama whose weights are random numbers, made tensor by tensor as a file is read. */
 function randomDecoder(size: keyof typeof sizes, sentences: readonly string[]): DecoderSource {
-  const shape = initialiseSchema.parse({
+  const shape = llamaShapeSchema.parse({
     family: 'llama',
     ...sizes[size],
     num_attention_heads: 8,

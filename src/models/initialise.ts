@@ -1,11 +1,19 @@
 import { z } from 'zod';
 import { trainBpe } from '../data/train-bpe.js';
+import { createTokenizer } from '../data/tokenizer.js';
 import { internalError } from '../shared/errors.js';
 import { hashKey, hashString, randomStream } from '../shared/random.js';
+import {
+  initialiseWord2Vec,
+  word2vecConfig,
+  word2vecShapeSchema,
+  wordTokenizer,
+  type Word2VecShape,
+} from './initialise-word2vec.js';
 import type { DecoderSource, JsonObject, WeightStore } from './weights/types.js';
 
-/** The shape of a decoder that starts from nothing, in the words of its config.json. */
-export const initialiseSchema = z
+/** A Llama that starts from nothing, in the words of its config.json. */
+export const llamaShapeSchema = z
   .strictObject({
     family: z.literal('llama'),
     vocab_size: z.int().min(257).max(65536),
@@ -30,7 +38,11 @@ export const initialiseSchema = z
     path: ['num_key_value_heads'],
     message: 'a divisor of num_attention_heads',
   });
-export type DecoderShape = Readonly<z.output<typeof initialiseSchema>>;
+export type LlamaShape = Readonly<z.output<typeof llamaShapeSchema>>;
+
+/** The shape of a decoder that starts from nothing. */
+export const initialiseSchema = z.discriminatedUnion('family', [llamaShapeSchema, word2vecShapeSchema]);
+export type DecoderShape = LlamaShape | Word2VecShape;
 
 export interface NewTensor {
   readonly shape: readonly number[];
@@ -38,7 +50,7 @@ export interface NewTensor {
 }
 
 /** `config.json` of a decoder of this shape; the end token has id 0 (`trainBpe`). */
-export function llamaConfig(shape: DecoderShape): JsonObject {
+export function llamaConfig(shape: LlamaShape): JsonObject {
   const { family, num_key_value_heads: keyValueHeads, ...rest } = shape;
   return {
     architectures: ['LlamaForCausalLM'],
@@ -60,7 +72,7 @@ export function llamaConfig(shape: DecoderShape): JsonObject {
  * Fresh weights by their names in a checkpoint: matrices normal with `initializer_range`, those that write to the residual stream
  * (o_proj, down_proj) scaled by 1 / sqrt(2 layers) as in GPT-2 (Radford et al. 2019, 2.3), norms 1. A tensor depends on seed and name only.
  */
-export function initialiseLlama(shape: DecoderShape, seed: number): Map<string, NewTensor> {
+export function initialiseLlama(shape: LlamaShape, seed: number): Map<string, NewTensor> {
   const { hidden_size: D, intermediate_size: F, vocab_size: V, num_hidden_layers: layers } = shape;
   const keyValueWidth =
     (D / shape.num_attention_heads) * (shape.num_key_value_heads ?? shape.num_attention_heads);
@@ -98,10 +110,24 @@ export interface InitialiseOptions {
   readonly seed: number;
   /** The tokenizer is trained on these. */
   readonly texts: Iterable<string>;
+  /** In place of one that is trained on the texts. */
+  readonly tokenizer?: DecoderSource['tokenizer'];
 }
 
 /** A decoder from nothing, to be used like one that was opened: fresh weights and a tokenizer of its own. @throws UserError */
-export function initialiseDecoder({ shape, seed, texts }: InitialiseOptions): DecoderSource {
+export function initialiseDecoder(options: InitialiseOptions): DecoderSource {
+  const { shape, seed, texts } = options;
+  if (shape.family === 'word2vec') {
+    const tokenizer = options.tokenizer ?? wordTokenizer(shape, texts);
+    const vocabularySize = createTokenizer(tokenizer.json, tokenizer.config).size;
+    return {
+      path: 'new word2vec',
+      format: 'folder',
+      config: word2vecConfig(shape, vocabularySize),
+      weights: storeInMemory(initialiseWord2Vec(shape, { vocabularySize, seed })),
+      tokenizer,
+    };
+  }
   const tokenizer = trainBpe(texts, {
     vocabularySize: shape.vocab_size,
     maximumLength: shape.max_position_embeddings,

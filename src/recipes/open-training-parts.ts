@@ -5,13 +5,16 @@ import { loadDecoder, type Decoder } from '../models/decoder.js';
 import type { DecoderConfig } from '../models/decoder-config.js';
 import { probeAttention, type ProbeResult } from '../models/probe.js';
 import type { AttentionMode } from '../models/schema.js';
-import { locateModel, openDecoder } from '../models/weights/index.js';
+import { localModel, locateModel, openDecoder } from '../models/weights/index.js';
+import type { DecoderSource } from '../models/weights/types.js';
 import { chosenLayers } from '../pooling/layers.js';
 import { checkAttention } from '../pooling/load-model.js';
 import { baseReference, saveTrained } from '../pooling/trained-folder.js';
 import type { BaseReference } from '../pooling/manifest.js';
 import { createPooling } from '../pooling/registry.js';
 import { userError } from '../shared/errors.js';
+import { assetPath } from '../shared/package.js';
+import { tuningOf } from '../training/schema.js';
 import { stageFactory } from '../training/stage.js';
 import { exportEmbedder } from './export.js';
 import { runRecipe } from './run-recipe.js';
@@ -59,7 +62,7 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
           ...probeOf(probes, model.recipe.attention),
           previous: model.previous.map(({ name, stage, parameters }) => ({
             name,
-            tuning: stage.tuning ?? config.tuning,
+            tuning: tuningOf(stage, config.tuning),
             parameters,
           })),
         }),
@@ -135,9 +138,12 @@ interface OpenBase {
 
 async function openBase({ model, train }: RunConfig, { texts }: TrainingTexts): Promise<OpenBase> {
   if ('initialise' in model) {
-    const decoder = await loadDecoder(
-      initialiseDecoder({ shape: model.initialise, seed: train.seed, texts }),
-    );
+    const shape = model.initialise;
+    const tokenizer =
+      shape.family === 'word2vec' && shape.tokenizer !== 'words'
+        ? { tokenizer: await tokenizerOf(shape.tokenizer) }
+        : {};
+    const decoder = await loadDecoder(initialiseDecoder({ shape, seed: train.seed, texts, ...tokenizer }));
     return { decoder, base: { path: 'none: made from nothing' }, inputs: [] };
   }
   const { base, adapters } = await locateModel(model.path);
@@ -154,4 +160,11 @@ async function openBase({ model, train }: RunConfig, { texts }: TrainingTexts): 
   } finally {
     await source.weights.close();
   }
+}
+
+/** The tokenizer of any decoder. */
+async function tokenizerOf(model: string): Promise<DecoderSource['tokenizer']> {
+  const source = await openDecoder(model === 'embedded' ? assetPath('tiny') : await localModel(model));
+  await source.weights.close();
+  return source.tokenizer;
 }

@@ -3,9 +3,10 @@ import { z } from 'zod';
 import { deviceChoices } from '../compiler/device.js';
 import { memorySizeSchema } from '../config/sizes.js';
 import { promptReferenceSchema, promptSchema } from '../data/schema.js';
-import { attentionSchema, tuningSchema } from '../models/schema.js';
+import { attentionSchema, tuningSchema, type TuningConfig } from '../models/schema.js';
 import { poolingSchema } from '../pooling/schema.js';
 import { contrastiveShape, sparsitySchema } from './objectives/contrastive-schema.js';
+import { notOfWord2Vec, word2vecShape } from './word2vec/schema.js';
 
 /** What a block's forward pass keeps for its backward pass, from the fastest to the smallest. */
 export const savePolicySchema = z.enum(['all', 'matmulOutputs', 'blockInputs']);
@@ -85,8 +86,30 @@ const contrastiveSchema = z.strictObject({
   ...contrastiveShape,
 });
 
+/** Word vectors: gradient descent on the rows of two tables; a learning rate that falls to 0 (Mikolov et al. 2013). */
+const word2vecSchema = z.strictObject({
+  objective: z.literal('word2vec'),
+  maxSteps: stageShape.maxSteps,
+  scheduleSteps: stageShape.scheduleSteps,
+  /** Texts of a step: one after the other, at one learning rate. */
+  batchTexts: stageShape.batchTexts,
+  /** A longer text is trained on in pieces of this many words. */
+  maxTokens: z.int().min(2).default(10_000),
+  learningRate: z.number().gt(0).default(0.025),
+  warmupSteps: stageShape.warmupSteps,
+  schedule: stageShape.schedule,
+  ...word2vecShape,
+  ...notOfWord2Vec,
+});
+
 export const stageSchema = z
-  .discriminatedUnion('objective', [causalLmSchema, mntpSchema, simcseSchema, contrastiveSchema])
+  .discriminatedUnion('objective', [
+    causalLmSchema,
+    mntpSchema,
+    simcseSchema,
+    contrastiveSchema,
+    word2vecSchema,
+  ])
   .refine((stage) => stage.warmupSteps < (stage.scheduleSteps ?? stage.maxSteps), {
     path: ['warmupSteps'],
     message: 'fewer than scheduleSteps (maxSteps where that is left out)',
@@ -100,6 +123,14 @@ export type CausalLmStageConfig = Readonly<z.output<typeof causalLmSchema>>;
 export type MntpStageConfig = Readonly<z.output<typeof mntpSchema>>;
 export type SimcseStageConfig = Readonly<z.output<typeof simcseSchema>>;
 export type ContrastiveStageConfig = Readonly<z.output<typeof contrastiveSchema>>;
+export type Word2VecStageConfig = Readonly<z.output<typeof word2vecSchema>>;
+/** Stages that run the decoder's blocks. */
+export type DecoderStageConfig = Exclude<StageConfig, Word2VecStageConfig>;
+
+/** What a stage trains of the model. */
+export function tuningOf(stage: StageConfig, runTuning: TuningConfig): TuningConfig {
+  return stage.objective === 'word2vec' ? { type: 'full' } : (stage.tuning ?? runTuning);
+}
 
 /** Names of stages become parts of file names. */
 const stageName = z.string().regex(/^[A-Za-z][A-Za-z0-9_]*$/, {

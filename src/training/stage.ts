@@ -35,8 +35,9 @@ import type { Objective, ObjectiveBatch, ObjectiveContext } from './objectives/o
 import { simcse } from './objectives/simcse.js';
 import { causalLm, mntp } from './objectives/token-prediction.js';
 import { AdamW, globalNorm } from './optimizer.js';
-import type { StageConfig } from './schema.js';
+import { tuningOf, type DecoderStageConfig, type StageConfig, type Word2VecStageConfig } from './schema.js';
 import type { CreateStage, FinishedStage, StageRunner, TrainingState } from './stage-runner.js';
+import { createWord2VecStage } from './word2vec/stage.js';
 
 /** What all stages of a run share. */
 export interface StageFactoryOptions {
@@ -52,7 +53,7 @@ export interface StageFactoryOptions {
   readonly savePolicy?: SavePolicy;
   readonly data: TrainingData;
   /** In place of the stage's own objective over `data`: batches that are given, as the bench has them. */
-  createObjective?(stage: StageConfig, context: ObjectiveContext): Objective;
+  createObjective?(stage: DecoderStageConfig, context: ObjectiveContext): Objective;
   /** Fills a folder with the model as it is now. */
   save(folder: string, model: StageModel): Promise<void>;
 }
@@ -90,13 +91,15 @@ export function stageFactory(options: StageFactoryOptions): CreateStage {
       mergeStage(decoder, finished, options.tuning);
       merged.add(finished.name);
     }
+    if (stage.objective === 'word2vec')
+      return word2vecStage({ ...options, name, stage, previous, tokenizer });
     return createStage({ ...options, name, stage, previous, tokenizer });
   };
 }
 
 /** Adds a finished stage's adapter to the decoder's weights, or puts fully tuned weights in their place. */
 function mergeStage(decoder: Decoder, { stage, parameters }: FinishedStage, runTuning: TuningConfig): void {
-  const tuning = stage.tuning ?? runTuning;
+  const tuning = tuningOf(stage, runTuning);
   for (const [name, values] of parameters) {
     const weight = decoder.weights.get(name);
     if (weight !== undefined && weight !== values) {
@@ -119,15 +122,30 @@ function mergeStage(decoder: Decoder, { stage, parameters }: FinishedStage, runT
   }
 }
 
+/** A stage that trains word vectors saves the run's own way to embed. */
+function word2vecStage(
+  options: Omit<CreateOptions, 'stage'> & { readonly stage: Word2VecStageConfig },
+): StageRunner {
+  const { decoder, recipe, previous, stage } = options;
+  const tuning = tuningOf(stage, options.tuning);
+  const lineage = lineageOf(previous, options, options.tuning);
+  return createWord2VecStage({
+    ...options,
+    sentences: options.data.sentences,
+    save: (folder, parameters) =>
+      options.save(folder, { decoder, recipe, tuning, parameters, previous, lineage }),
+  });
+}
+
 interface CreateOptions extends StageFactoryOptions {
   readonly name: string;
-  readonly stage: StageConfig;
+  readonly stage: DecoderStageConfig;
   readonly previous: readonly FinishedStage[];
   readonly tokenizer: TextTokenizer;
 }
 
 /** A stage whose texts are no longer than the decoder has positions. */
-function withinPositions(stage: StageConfig, { config }: Decoder): StageConfig {
+function withinPositions(stage: DecoderStageConfig, { config }: Decoder): DecoderStageConfig {
   const limit = positionLimit(config);
   return stage.maxTokens <= limit ? stage : { ...stage, maxTokens: limit };
 }
@@ -385,7 +403,7 @@ export function stageRecipe(recipe: EmbeddingRecipe, stage: StageConfig): Embedd
 }
 
 async function createObjective(
-  stage: StageConfig,
+  stage: DecoderStageConfig,
   { context, data }: { readonly context: ObjectiveContext; readonly data: TrainingData },
 ): Promise<Objective> {
   // Each objective takes back just the batches that it made.
@@ -443,7 +461,7 @@ function restoreParameters(parameters: ReadonlyMap<string, Float32Array>, state:
 
 function lineageOf(
   previous: readonly FinishedStage[],
-  { name, stage }: CreateOptions,
+  { name, stage }: { readonly name: string; readonly stage: StageConfig },
   tuning: TuningConfig,
 ): LineageStep[] {
   const stages = [
@@ -454,7 +472,7 @@ function lineageOf(
     stage: one.name,
     objective: one.stage.objective,
     steps: one.stage.maxSteps,
-    tuning: (one.stage.tuning ?? tuning).type,
+    tuning: tuningOf(one.stage, tuning).type,
   }));
 }
 

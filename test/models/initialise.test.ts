@@ -3,11 +3,12 @@ import {
   initialiseDecoder,
   initialiseLlama,
   initialiseSchema,
+  llamaShapeSchema,
   llamaConfig,
 } from '../../src/models/initialise.js';
 import { modelSchema } from '../../src/models/schema.js';
 
-const shape = initialiseSchema.parse({
+const shape = llamaShapeSchema.parse({
   family: 'llama',
   vocab_size: 300,
   hidden_size: 48,

@@ -6,7 +6,7 @@ import { openDecoder } from '../../src/models/weights/index.js';
 import { poolingSchema, type PoolingConfig } from '../../src/pooling/schema.js';
 import { randomStream } from '../../src/shared/random.js';
 import { stageFactory, type StageFactoryOptions, type TrainingData } from '../../src/training/stage.js';
-import { stageSchema, type StageConfig } from '../../src/training/schema.js';
+import { stageSchema, type DecoderStageConfig, type StageConfig } from '../../src/training/schema.js';
 import type { StageRunner } from '../../src/training/stage-runner.js';
 
 /** A random Llama of two layers and 72 tokens. */
@@ -64,7 +64,7 @@ export function pooling(type: PoolingConfig['type'], more: Record<string, unknow
 }
 
 /** A stage without dropout, clipping and warm-up, whose first moments are the gradients: beta1 is 0. */
-export function bareStage(options: Record<string, unknown>): StageConfig {
+export function bareStage(options: Record<string, unknown>): DecoderStageConfig {
   return stageSchema.parse({
     objective: 'simcse',
     maxSteps: 10,
@@ -76,7 +76,7 @@ export function bareStage(options: Record<string, unknown>): StageConfig {
     betas: [0, 0.999],
     attentionDropout: 0,
     ...options,
-  });
+  }) as DecoderStageConfig;
 }
 
 export interface TinyStageOptions {

@@ -21,6 +21,7 @@ import { qwen3Moe } from './qwen3-moe.js';
 import { smollm3 } from './smollm3.js';
 import { bert, roberta, xlmRoberta } from './bert.js';
 import { modernBert } from './modernbert.js';
+import { word2vec } from './word2vec.js';
 
 /** Every family that can be loaded. A new one is one file and one line here. */
 export const families: readonly Family[] = [
@@ -47,6 +48,7 @@ export const families: readonly Family[] = [
   roberta,
   xlmRoberta,
   modernBert,
+  word2vec,
 ];
 
 /**

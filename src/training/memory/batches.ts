@@ -2,7 +2,7 @@ import type { Batch, TokenizedText } from '../../data/batch.js';
 import { packTexts, padTexts } from '../../data/packing.js';
 import { dealRows, tilesOf, type Tile } from '../../models/tiles.js';
 import { randomStream } from '../../shared/random.js';
-import type { StageConfig } from '../schema.js';
+import type { DecoderStageConfig } from '../schema.js';
 
 /** Batches that are looked at: enough to meet the tall ones of a run. */
 const DRAWS = 12;
@@ -10,7 +10,7 @@ const DRAWS = 12;
 const SENTENCES = { shortest: 6, longest: 48, tokens: 4096 };
 
 /** Batches, or chunks of one, as the stage would make them of texts of these lengths: what goes through the decoder at once. */
-export function expectedBatches(stage: StageConfig, lengths: readonly number[]): Batch[][] {
+export function expectedBatches(stage: DecoderStageConfig, lengths: readonly number[]): Batch[][] {
   const random = randomStream(1);
   return Array.from({ length: DRAWS }, () => {
     const draw = (): TokenizedText => blankText(lengths[random.integer(lengths.length)] ?? stage.maxTokens);
@@ -47,7 +47,7 @@ export function tilesOfRunners(
 }
 
 /** Texts of SimCSE before they are doubled; query, positive and negatives of each example in contrastive training. */
-function textsAtOnce(stage: StageConfig): number {
+function textsAtOnce(stage: DecoderStageConfig): number {
   if (stage.objective !== 'contrastive') return stage.batchTexts;
   return Math.min(stage.chunkTexts ?? Infinity, (2 + stage.hardNegatives) * stage.batchTexts);
 }

@@ -12,7 +12,7 @@ import { biasNames } from '../../models/weight-shapes.js';
 import type { EmbeddingRecipe } from '../../pooling/embedding-model.js';
 import { chosenLayers } from '../../pooling/layers.js';
 import { createPooling } from '../../pooling/registry.js';
-import type { StageConfig } from '../schema.js';
+import type { DecoderStageConfig } from '../schema.js';
 import { evaluatedBatches, expectedBatches, tilesOfRunners } from './batches.js';
 import { BlockMeasure, type BlockBytes } from './block-bytes.js';
 import { poolingBytes, vocabularyBytes, type PoolingBytes } from './head-bytes.js';
@@ -20,7 +20,7 @@ import { poolingBytes, vocabularyBytes, type PoolingBytes } from './head-bytes.j
 export interface MemorySizing {
   readonly decoder: Decoder;
   readonly tuning: TuningConfig;
-  readonly stage: StageConfig;
+  readonly stage: DecoderStageConfig;
   readonly recipe: EmbeddingRecipe;
   /** Tokens of some texts as the stage sees them. */
   readonly lengths: readonly number[];

@@ -2,14 +2,13 @@ import { describe, expect, it } from 'vitest';
 import { tuningSchema } from '../../../src/models/schema.js';
 import { MemoryEstimator } from '../../../src/training/memory/estimate.js';
 import { planMemory } from '../../../src/training/memory/plan.js';
-import { stageSchema } from '../../../src/training/schema.js';
 import { savePolicies } from '../../../src/compiler/split.js';
-import { tinyDecoder } from '../tiny.js';
+import { bareStage, tinyDecoder } from '../tiny.js';
 
 const sizing = {
   decoder: await tinyDecoder(),
   tuning: tuningSchema.parse({ type: 'lora', dropout: 0.1 }),
-  stage: stageSchema.parse({
+  stage: bareStage({
     objective: 'simcse',
     maxSteps: 1,
     batchTexts: 512,
