@@ -42,6 +42,8 @@ export function negativeSamplingStep(
     squaredHidden += value * value;
     change[d] = 0;
   }
+  let loss = 0;
+  let product = 1;
   for (let k = 0; k < count; k++) {
     const row = (targets[k] as number) * dimensions;
     // Four sums, so that one addition need not wait for the last.
@@ -57,8 +59,16 @@ export function negativeSamplingStep(
     }
     for (let d = whole; d < dimensions; d++) a += (hidden[d] as number) * (output[row + d] as number);
     const score = a + b + (c + e);
-    const error = (k === 0 ? 1 : 0) - 1 / (1 + Math.exp(-score));
-    sum.loss += softplus(k === 0 ? -score : score);
+    // -ln sigmoid(x) = max(-x, 0) + ln(1 + e^-|x|): one power a target, one logarithm a prediction.
+    const power = Math.exp(-Math.abs(score));
+    const wrong = k === 0 ? -score : score;
+    loss += wrong > 0 ? wrong : 0;
+    if (product > 1e300) {
+      loss += Math.log(product);
+      product = 1;
+    }
+    product *= 1 + power;
+    const error = (k === 0 ? 1 : 0) - (score > 0 ? 1 : power) / (1 + power);
     sum.squaredGradient += error * error * squaredHidden;
     const step = error * rate;
     for (let d = 0; d < dimensions; d++) {
@@ -67,9 +77,5 @@ export function negativeSamplingStep(
       output[row + d] = value + step * (hidden[d] as number);
     }
   }
-}
-
-/** ln(1 + e^x) without overflow: -ln sigmoid(-x). */
-function softplus(x: number): number {
-  return x > 0 ? x + Math.log1p(Math.exp(-x)) : Math.log1p(Math.exp(x));
+  sum.loss += loss + Math.log(product);
 }

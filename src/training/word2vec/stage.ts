@@ -61,11 +61,7 @@ export function createWord2VecStage(options: Word2VecStageOptions): StageRunner 
     [OUTPUT, output],
   ]);
   const sentences = tokenisedSentences(options.sentences, { tokenizer, skipped: unknownId(tokenizer) });
-  const trainer = new Word2VecTrainer(
-    { input, output, dimensions: config.hidden_size },
-    sentences,
-    stage,
-  );
+  const trainer = new Word2VecTrainer({ input, output, dimensions: config.hidden_size }, sentences, stage);
   const pool = new TensorPool();
   const runner = new DecoderRunner({ decoder, attention: recipe.attention, window: recipe.window, pool });
   const encoder = new PackedEncoder({ runner, model: { decoder, recipe }, poolingTensors: {}, pool });
