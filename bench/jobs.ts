@@ -1,5 +1,9 @@
+import type { Device } from '../src/compiler/device.js';
+
 /** What the bench hands to ours and to the peers: one JSON file, the same for all of them. */
 export interface Job {
+  /** Where our side runs; PyTorch runs on CUDA where this is not the CPU. */
+  readonly device?: Device;
   readonly name: BenchName;
   readonly kind: JobKind;
   /** The decoder: a GGUF file or a Hugging Face folder. */

@@ -76,7 +76,7 @@ async function openTraining(
   const source = await openDecoder(job.model);
   const decoder = await loadDecoder(source);
   await source.weights.close();
-  const { seed, threads, maxTokens, memory } = job;
+  const { seed, threads, maxTokens, memory, device = 'cpu' } = job;
   const recipe = {
     attention: 'bidirectional',
     window: 'keep',
@@ -89,6 +89,7 @@ async function openTraining(
     tuning: tuningSchema.parse({ type: 'lora', ...job.lora }),
     seed,
     threads,
+    device,
     memory,
     ...(job.policy === 'block inputs' ? { savePolicy: 'blockInputs' as const } : {}),
     data: { sentences: [], documents: noDocuments, ...exampleSetsOf(job) },
@@ -158,7 +159,7 @@ export async function openEncoding(job: Job, folder: string): Promise<OpenBench>
   const tokenizer = createTokenizer(source.tokenizer.json, source.tokenizer.config);
   await source.weights.close();
   const prepare = preparer({ tokenizer, pool: 'all', maxTokens: job.maxTokens });
-  const model = await openModel({ model: folder, threads: job.threads });
+  const model = await openModel({ model: folder, threads: job.threads, device: job.device ?? 'cpu' });
   // Counted before the clock runs: what `packTexts` makes of a batch is what its embeddings cost.
   const counts = job.batches.map((batch) => {
     const texts = textsOf(batch).map((text) => tokenized(text, prepare));

@@ -3,7 +3,9 @@ import { totalmem, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
-import { UserError } from '../src/shared/errors.js';
+import { checkDevice } from '../src/compiler/check-device.js';
+import { devices, type Device } from '../src/compiler/device.js';
+import { userError, UserError } from '../src/shared/errors.js';
 import { createLogger } from '../src/shared/logger.js';
 import { makeBatches } from './batches.js';
 import { gemmRate } from './gemm.js';
@@ -28,6 +30,7 @@ interface Settings {
   readonly model: string;
   readonly data: string;
   readonly threads: number;
+  readonly device: Device;
   readonly side: 'both' | 'ours' | 'peers';
   readonly batches: number;
   readonly warmup: number;
@@ -88,6 +91,7 @@ async function makeJob(bench: Bench, settings: Settings): Promise<Job> {
     kind: bench.kind,
     model: resolve(model),
     threads: settings.threads,
+    device: settings.device,
     seed,
     warmup,
     maxTokens: bench.maxTokens,
@@ -104,12 +108,20 @@ async function makeJob(bench: Bench, settings: Settings): Promise<Job> {
 }
 
 async function measureOurs(commandLine: readonly string[], settings: Settings): Promise<Measured> {
-  const before = await gemmRate(settings.threads);
+  const before = await rateOf(settings);
   const report = reportOf(await runOurs(commandLine, settings), 'lmvec');
-  const after = await gemmRate(settings.threads);
+  const after = await rateOf(settings);
   log.info(`GEMM rate: ${(before / 1e9).toFixed(0)} GFLOPS before, ${(after / 1e9).toFixed(0)} after`);
   describe('lmvec', report);
   return { report, gemmRate: (before + after) / 2 };
+}
+
+/** Floating-point operations per second of a matrix product, its matrices in the memory of the process. */
+async function rateOf({ device, threads }: Settings): Promise<number> {
+  if (device === 'cpu') return gemmRate(threads);
+  const check = await checkDevice(device, 4096);
+  if (!check.works) throw userError({ what: `no ${device}`, got: check.reason, hint: check.hint });
+  return check.flopsPerSecond;
 }
 
 function runOurs(commandLine: readonly string[], settings: Settings): Promise<SideOutcome> {
@@ -185,6 +197,11 @@ await methodsCommand(yargs(hideBin(process.argv)).scriptName('npm run bench --')
         },
         data: { type: 'string', demandOption: true, describe: 'folder with corpus/, STSb/ and SNLI/' },
         threads: { type: 'number', default: 2 },
+        device: {
+          choices: devices,
+          default: 'cpu' as const,
+          describe: 'of our side; PyTorch runs on CUDA where it is not cpu',
+        },
         side: { choices: ['both', 'ours', 'peers'] as const, default: 'both' as const },
         batches: {
           type: 'number',

@@ -22,6 +22,11 @@ def peak_rss_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
+def device_of(job: dict) -> str:
+    """PyTorch's device: CUDA where our side has a GPU too."""
+    return "cpu" if job.get("device", "cpu") == "cpu" else "cuda"
+
+
 class Meter:
     """Sums seconds and tokens over the batches after the warm-up."""
 

@@ -10,7 +10,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
-from common import Meter, read_job
+from common import Meter, device_of, read_job
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     if transformer.tokenizer.pad_token is None:
         transformer.tokenizer.pad_token = transformer.tokenizer.eos_token
     pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="mean")
-    model = SentenceTransformer(modules=[transformer, pooling, Normalize()], device="cpu")
+    model = SentenceTransformer(modules=[transformer, pooling, Normalize()], device=device_of(job))
 
     multiplied = 0
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModel, AutoTokenizer
 
-from common import Meter, read_job
+from common import Meter, device_of, read_job
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -26,11 +26,11 @@ def hidden_states(model, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return model(input_ids=ids, attention_mask=bidirectional_mask(mask), use_cache=False).last_hidden_state
 
 
-def assert_bidirectional(model) -> None:
+def assert_bidirectional(model, device: str) -> None:
     """The first token's state must move when the last token changes; otherwise this is not the same work."""
     model.eval()
     with torch.no_grad():
-        ids = torch.tensor([[11, 12, 13, 14], [11, 12, 13, 15]])
+        ids = torch.tensor([[11, 12, 13, 14], [11, 12, 13, 15]], device=device)
         h = hidden_states(model, ids, torch.ones_like(ids))
         assert (h[0, 0] - h[1, 0]).abs().max() > 1e-4, "attention is causal"
     model.train()
@@ -59,7 +59,9 @@ def main() -> None:
     targets = TARGETS[:4] if getattr(model.config, "num_experts", None) else TARGETS
     adapter = LoraConfig(r=lora["rank"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"], target_modules=targets)
     model = get_peft_model(model, adapter)
-    assert_bidirectional(model)
+    device = device_of(job)
+    model.to(device)
+    assert_bidirectional(model, device)
     if mode == "checkpoint":
         model.base_model.enable_input_require_grads()
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -73,7 +75,7 @@ def main() -> None:
         h = hidden_states(model, ids, mask)
         e = F.normalize((h * mask[..., None]).sum(1) / mask.sum(1, keepdim=True), dim=-1)
         n = len(e) // 2
-        loss = F.cross_entropy(job["scale"] * e[:n] @ e[n:].t(), torch.arange(n))
+        loss = F.cross_entropy(job["scale"] * e[:n] @ e[n:].t(), torch.arange(n, device=device))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -81,7 +83,7 @@ def main() -> None:
 
     meter = Meter(f"pytorch {mode}", job["warmup"])
     for ids, mask in batches(job, tokenizer):
-        meter.timed(lambda: step(ids, mask), int(mask.sum()), ids.numel())
+        meter.timed(lambda: step(ids.to(device), mask.to(device)), int(mask.sum()), ids.numel())
     meter.report()
 
 

@@ -144,7 +144,7 @@ export class DecoderRunner implements Runner {
     const states: TileState[] = [];
     const { prefix } = options;
     const past = prefix === undefined ? undefined : await this.prefixStates(prefix, layers, options);
-    for (const tile of tilesOf(batches, tileTokens)) {
+    for (const tile of tilesOf(batches, tileTokens, pool.device)) {
       const state = await this.begin(tile, prefix);
       const before = options.past?.[states.length];
       if (before !== undefined) this.lookBack(state, before);

@@ -19,6 +19,9 @@ const ROOMY_TILE_TOKENS = 512;
 /** Of a tile on all threads, where memory is short. */
 const FRUGAL_TILE_TOKENS = 512;
 
+/** Of a tile on another device, where starting an operator costs more than its numbers do. */
+const DEVICE_TILE_TOKENS = 8192;
+
 /** Copies of the weights that the fastest runner for a number of threads holds. */
 export function weightCopies(threads: number, device: Device = 'cpu'): number {
   // Another device computes as fast for one thread as for two.
@@ -51,7 +54,8 @@ export function createRunner({ copies = Infinity, ...options }: CreateRunnerOpti
   const fastest = weightCopies(options.threads ?? 1, device);
   if (fastest > 1 && copies > 1) return new ParallelRunner(options);
   const { threads = 1, policy } = options;
-  return new DecoderRunner({ tileTokens: tokensOfTile({ threads, copies: 1, policy }), ...options });
+  const tileTokens = device === 'cpu' ? tokensOfTile({ threads, copies: 1, policy }) : DEVICE_TILE_TOKENS;
+  return new DecoderRunner({ tileTokens, ...options });
 }
 
 interface CreateRunnerOptions extends RunnerOptions {

@@ -1,3 +1,4 @@
+import type { Device } from '../compiler/device.js';
 import { intTensor, type HostTensor } from '../compiler/program.js';
 import type { Batch, PlacedText } from '../data/batch.js';
 
@@ -20,19 +21,25 @@ export interface Tile {
 /**
  * Cuts batches into tiles of at most `tileTokens` tokens (at least one row) whose row counts are powers of two: 13 rows become
  * 4 + 4 + 4 + 1, so that every row is real and at most log2 shapes are compiled for each T. Small tiles stay in the processor's cache.
+ * Another device is given few large tiles, because each takes the weights to it again: 13 rows become 12 + 1.
  */
-export function tilesOf(batches: readonly Batch[], tileTokens: number): Tile[] {
+export function tilesOf(batches: readonly Batch[], tileTokens: number, device: Device = 'cpu'): Tile[] {
   return batches.flatMap((batch) => {
     const most = 2 ** Math.floor(Math.log2(Math.max(1, tileTokens / batch.tokensPerRow)));
     const tiles: Tile[] = [];
     let row = 0;
     while (row < batch.rows) {
-      const rows = Math.min(most, 2 ** Math.floor(Math.log2(batch.rows - row)));
+      const left = batch.rows - row;
+      const rows = Math.min(most, device === 'cpu' ? 2 ** Math.floor(Math.log2(left)) : inFours(left));
       tiles.push(tileOf(batch, row, rows));
       row += rows;
     }
     return tiles;
   });
+}
+
+function inFours(rows: number): number {
+  return rows < 4 ? rows : 4 * Math.floor(rows / 4);
 }
 
 function tileOf(batch: Batch, first: number, count: number): Tile {

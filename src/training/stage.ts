@@ -150,6 +150,11 @@ function withinPositions(stage: DecoderStageConfig, { config }: Decoder): Decode
   return stage.maxTokens <= limit ? stage : { ...stage, maxTokens: limit };
 }
 
+/** What is saved would go from another device to this process's memory and back: to compute it again is faster (measured on CUDA). */
+function leastMoved(device: Device): SavePolicy | undefined {
+  return device === 'cpu' ? undefined : 'blockInputs';
+}
+
 async function createStage(options: CreateOptions): Promise<StageRunner> {
   const { decoder, previous, tokenizer, threads } = options;
   const stage = withinPositions(options.stage, decoder);
@@ -196,7 +201,7 @@ async function createStage(options: CreateOptions): Promise<StageRunner> {
   };
   const plan = planMemory(sizing, {
     budget: options.memory,
-    policy: stage.savePolicy ?? options.savePolicy,
+    policy: stage.savePolicy ?? options.savePolicy ?? leastMoved(pool.device),
   });
   const runner = createRunner({
     decoder,
