@@ -5,6 +5,7 @@ import { describeSystemError, UserError } from '../src/shared/errors.js';
 import { packageVersions } from '../src/shared/package.js';
 import { calibrateCommand } from './commands/calibrate.js';
 import { dataCommand } from './commands/data.js';
+import { doctorCommand } from './commands/doctor.js';
 import { embedCommand } from './commands/embed.js';
 import { evaluateCommand } from './commands/evaluate.js';
 import { exportCommand } from './commands/export.js';
@@ -14,6 +15,7 @@ import { familiesCommand } from './commands/families.js';
 import { methodsCommand } from './commands/methods.js';
 import { mineCommand } from './commands/mine.js';
 import { pushCommand } from './commands/push.js';
+import { setupCommand } from './commands/setup.js';
 import { trainCommand } from './commands/train.js';
 
 /** Exit codes: 0 done, 2 a mistake in what was given (sentences, no stack trace), 130 interrupted, 1 a bug of ours. */
@@ -27,7 +29,7 @@ async function main(words: readonly string[]): Promise<void> {
     .recommendCommands()
     .demandCommand(
       1,
-      'a command is needed: train, evaluate, export, push, embed, data, mine, inspect, families, methods, layers or calibrate',
+      'a command is needed: train, evaluate, export, push, embed, data, mine, inspect, families, methods, layers, calibrate, setup or doctor',
     )
     .wrap(Math.min(120, process.stdout.columns))
     .exitProcess(false)
@@ -57,6 +59,8 @@ async function main(words: readonly string[]): Promise<void> {
     methodsCommand,
     layersCommand,
     calibrateCommand,
+    setupCommand,
+    doctorCommand,
   ])
     add(root);
   await root.parseAsync();

@@ -30,11 +30,16 @@ const LONGEST = 60_000;
 const SMALL = 8;
 
 /** Multiplies two matrices of `size` on a device, in a process of its own: a driver may print, hang or crash. */
-export async function checkDevice(device: Device, size = SMALL): Promise<DeviceCheck> {
-  const missing = missingPart(device);
+export async function checkDevice(
+  device: Device,
+  size = SMALL,
+  /** Main file of TensorFlow.js, where it is not yet where it will be looked for. */
+  tensorflow = findTensorFlow(),
+): Promise<DeviceCheck> {
+  const missing = missingPart(device, tensorflow);
   if (missing !== undefined) return { works: false, reason: missing, hint: hints[device] };
   const module =
-    device === 'tensorflow' ? findTensorFlow() : createRequire(import.meta.url).resolve('onnxruntime-node');
+    device === 'tensorflow' ? tensorflow : createRequire(import.meta.url).resolve('onnxruntime-node');
   const graph = device === 'tensorflow' ? new Uint8Array(0) : productGraph(size);
   const said = await output([assetPath('devices', 'check.cjs'), String(module), device, String(size)], graph);
   if ('error' in said) return { works: false, reason: shortened(said.error), hint: hints[device] };
@@ -46,15 +51,15 @@ const hints: Readonly<Record<Device, string>> = {
   cpu: 'install lmvec again: npm ci',
   webgpu:
     'install a Vulkan driver for your GPU, and its loader: apt-get install libvulkan1 mesa-vulkan-drivers',
-  cuda: 'it needs libonnxruntime_providers_cuda.so and _shared.so of the same version beside the library of onnxruntime-node, CUDA and cuDNN',
-  tensorflow: 'install it: npm install @tensorflow/tfjs-node@4.22.0',
+  cuda: 'install it: lmvec setup cuda; CUDA 13 and cuDNN 9 must be where the loader finds them, such as in LD_LIBRARY_PATH',
+  tensorflow: 'install it: lmvec setup tensorflow',
 };
 
 /** What is known to be missing without trying. */
-function missingPart(device: Device): string | undefined {
+function missingPart(device: Device, tensorflow?: string): string | undefined {
   if (device === 'cuda' && !existsSync(cudaProvider()))
     return "ONNX Runtime's CUDA provider is not installed";
-  if (device === 'tensorflow' && findTensorFlow() === undefined) return 'TensorFlow is not installed';
+  if (device === 'tensorflow' && tensorflow === undefined) return 'TensorFlow is not installed';
   return undefined;
 }
 

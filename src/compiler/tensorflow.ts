@@ -56,10 +56,12 @@ export function useTensorFlow(): void {
       throw userError({
         what: 'TensorFlow is not installed',
         where: 'device',
-        hint: 'install it: npm install @tensorflow/tfjs-node@4.22.0',
+        hint: 'install it: lmvec setup tensorflow',
       });
     // The package brings its own copy of tfjs, which finds the engine of ours and would tell of every kernel that is there already.
     env().set('PROD', true);
+    // Its own log: what processor it was built for.
+    process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
     createRequire(import.meta.url)(main);
     loaded = true;
   }

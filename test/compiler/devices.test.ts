@@ -36,7 +36,7 @@ describe('chooseDevice', () => {
     const refused = chooseDevice('tensorflow');
     await expect(refused).rejects.toThrow(UserError);
     await expect(refused).rejects.toThrow(
-      'device: this machine has no tensorflow that works: got TensorFlow is not installed (install it: npm install @tensorflow/tfjs-node',
+      'device: this machine has no tensorflow that works: got TensorFlow is not installed (install it: lmvec setup tensorflow)',
     );
   });
 });

@@ -35,7 +35,7 @@ describe('lmvec', () => {
   });
 
   it.each([
-    [[], 'a command is needed: train, evaluate, export, embed, data, mine'],
+    [[], 'a command is needed: train, evaluate, export, push, embed, data, mine'],
     [['trian'], 'Did you mean train?'],
     [['train'], 'expected --config FILE or --resume FOLDER'],
     [['train', '--confg', 'x'], 'Unknown argument: confg'],
@@ -67,7 +67,7 @@ describe('lmvec', () => {
       `${file}:1:1 model: got nothing, expected text or a mapping`,
       `${file}:1:1 modle: unknown key "modle" (did you mean model?)`,
       `${file}:2:1 output: got 3, expected text`,
-      `${file}:4:7 stages.a.objective: got "simsce", expected causalLm | mntp | simcse | contrastive (did you mean simcse?)`,
+      `${file}:4:7 stages.a.objective: got "simsce", expected causalLm | mntp | simcse | contrastive | word2vec (did you mean simcse?)`,
       'override train.seed=x: got "x", expected a number',
     ]);
     expect(status).toBe(2);
