@@ -49,6 +49,11 @@ export function evaluateCommand(root: Argv): Argv {
           default: true,
           describe: 'bag of words and tf-idf in the table',
         })
+        .option('soft-cosine', {
+          type: 'boolean',
+          default: false,
+          describe: 'the soft cosine of its input embeddings (word vectors) in the table',
+        })
         .option('untouched', {
           type: 'string',
           requiresArg: true,
@@ -86,6 +91,7 @@ export function evaluateCommand(root: Argv): Argv {
         everyNthRow,
         bootstrap,
         baselines: argv.baselines,
+        softCosine: argv['soft-cosine'],
         ...(argv.untouched === undefined ? {} : { untouched: argv.untouched }),
         ...(argv['compare-with'] === undefined ? {} : { compareWith: { model: argv['compare-with'] } }),
         ...(argv.output === undefined ? {} : { output: argv.output }),

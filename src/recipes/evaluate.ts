@@ -7,6 +7,7 @@ import { writeMtebResults } from '../evaluation/mteb.js';
 import { comparisonLine, resultTable, subsetLines, type ReportRow } from '../evaluation/report.js';
 import type { TaskSelection } from '../evaluation/sts.js';
 import { openModel, type ModelOptions } from './open-model.js';
+import { evaluateInputEmbeddings } from './soft-cosine.js';
 import { openQuantiser, type QuantiseOptions } from './quantiser.js';
 import { forEachUntouched } from './untouched.js';
 
@@ -16,6 +17,8 @@ export interface EvaluateModelOptions extends TaskSelection, QuantiseOptions {
   readonly compareWith?: ModelOptions;
   /** A decoder whose untrained embeddings stand in the table: causal mean, weighted mean, last, PromptEOL's last; bidirectional mean. */
   readonly untouched?: string;
+  /** The soft cosine of the model's input embeddings in the table. */
+  readonly softCosine?: boolean;
   /** Bag of words and tf-idf in the table (default true). */
   readonly baselines?: boolean;
   /** Resamples of the bootstrap (default 1000; 0: no intervals). */
@@ -65,6 +68,11 @@ export async function evaluate(options: EvaluateModelOptions): Promise<Evaluatio
   const own = await row(options.model);
   const other = options.compareWith === undefined ? undefined : await row(options.compareWith);
   const floor: ReportRow[] = [];
+  if (options.softCosine === true)
+    floor.push({
+      name: 'soft cosine of its input embeddings',
+      results: await evaluateInputEmbeddings(options.model.model, selection),
+    });
   if (options.baselines !== false) {
     for (const baseline of baselines)
       floor.push({ name: baselineNames[baseline], results: await evaluateBaseline(baseline, selection) });
