@@ -21,6 +21,11 @@ export function exportCommand(root: Argv): Argv {
           requiresArg: true,
           describe: 'ONNX files, joined by commas: float32, fp16, int8, q4',
         })
+        .option('dimensions', {
+          type: 'number',
+          requiresArg: true,
+          describe: 'the first numbers of each vector only, for models trained for it (Matryoshka)',
+        })
         .option('tasks', {
           type: 'string',
           requiresArg: true,
@@ -57,6 +62,7 @@ export function exportCommand(root: Argv): Argv {
         output: argv.output,
         overwrite: argv.overwrite,
         formats,
+        ...(argv.dimensions === undefined ? {} : { dimensions: argv.dimensions }),
         ...(argv.tasks === undefined
           ? {}
           : {

@@ -3,10 +3,11 @@ import type { JsonObject } from '../models/weights/types.js';
 import { allPrompts, promptParts, type EmbeddingRecipe } from '../pooling/embedding-model.js';
 import { chosenLayers, layerWords } from '../pooling/layers.js';
 import { changesVectors, createPooling } from '../pooling/registry.js';
-import type { HeadConfig } from '../pooling/schema.js';
+import { poolingSchema, type HeadConfig } from '../pooling/schema.js';
 import { internalError } from '../shared/errors.js';
 
-type DenseHead = Extract<HeadConfig, { readonly type: 'dense' }>;
+/** A head that the Dense module does: a trained matrix, or one that leaves the first numbers as they are. */
+type DenseHead = Extract<HeadConfig, { readonly type: 'dense' | 'truncate' }>;
 
 /** Where the trained matrix of a dense head lies, as `linear.weight` and `linear.bias`. */
 export const DENSE_WEIGHTS = '2_Dense/model.safetensors';
@@ -50,13 +51,18 @@ function stockModulesOf(
     return none('only the last layers of this model are bidirectional, which no `config.json` can say');
   if (typeof layer !== 'number' || !chosenLayers(recipe.pooling, layers).normed)
     return none(`it pools ${layerWords(recipe.pooling)}, sentence-transformers the last`);
-  if (head !== undefined && head.type !== 'dense') return none(`its vectors go through a ${head.type} head`);
+  if (head !== undefined && head.type !== 'dense' && head.type !== 'truncate')
+    return none(`its vectors go through a ${head.type} head`);
   const dense = head;
   if (changesVectors(recipe.pooling))
     return none(
       'its vectors are standardised or hold the routing of its experts, for which there is no stock module',
     );
-  const pooling = createPooling(recipe.pooling, { hidden_size: 1, num_hidden_layers: layers });
+  // The head has a module of its own.
+  const pooling = createPooling(poolingSchema.parse({ ...recipe.pooling, head: undefined }), {
+    hidden_size: 1,
+    num_hidden_layers: layers,
+  });
   const mode =
     pool === 'last' && pooling.transform === undefined ? 'lasttoken' : pooling.sentenceTransformersMode;
   if (mode === undefined) return none(`there is no stock module for ${type} pooling`);
@@ -113,7 +119,9 @@ export function stockFiles(
   };
 }
 
-function denseConfig({ dimensions, bias, activation }: DenseHead, hiddenSize: number): JsonObject {
+function denseConfig(head: DenseHead, hiddenSize: number): JsonObject {
+  const { dimensions } = head;
+  const { bias, activation } = head.type === 'dense' ? head : { bias: false, activation: 'none' };
   return {
     in_features: hiddenSize,
     out_features: dimensions,
@@ -123,12 +131,19 @@ function denseConfig({ dimensions, bias, activation }: DenseHead, hiddenSize: nu
   };
 }
 
-/** The dense head's matrix [E, D] and bias [E], named as torch names them. */
+/** The head's matrix [E, D] and bias [E], named as torch names them. */
 export function denseWeights(
-  { dimensions, bias }: DenseHead,
+  head: DenseHead,
   hiddenSize: number,
   parameters: ReadonlyMap<string, Float32Array>,
 ): TensorToWrite[] {
+  const { dimensions } = head;
+  if (head.type === 'truncate') {
+    const data = new Float32Array(dimensions * hiddenSize);
+    for (let i = 0; i < dimensions; i++) data[i * hiddenSize + i] = 1;
+    return [{ name: 'linear.weight', shape: [dimensions, hiddenSize], storedType: 'F32', data }];
+  }
+  const { bias } = head;
   const shapes: Readonly<Record<string, readonly number[]>> = {
     weight: [dimensions, hiddenSize],
     ...(bias ? { bias: [dimensions] } : {}),

@@ -4,11 +4,16 @@ import type { OnnxFilesOptions } from '../export/onnx-files.js';
 import { loadTasks } from '../evaluation/sts.js';
 import type { EmbedderFile } from '../pooling/manifest.js';
 import { loadEmbeddingModel } from '../pooling/load-model.js';
+import type { EmbeddingModel } from '../pooling/embedding-model.js';
+import { embeddingDimensions } from '../pooling/registry.js';
+import { userError } from '../shared/errors.js';
 import { recipeOverrides, type ModelOptions } from './open-model.js';
 
 export interface ExportEmbedderOptions extends ModelOptions, Pick<OnnxFilesOptions, 'formats' | 'evaluate'> {
   /** The embedder folder. */
   readonly output: string;
+  /** The first numbers of each vector, at length 1 again: for models trained for it (Matryoshka). */
+  readonly dimensions?: number;
   /** Replace an older embedder folder. */
   readonly overwrite?: boolean;
   /** Results as markdown, for the card. */
@@ -21,7 +26,8 @@ export async function exportEmbedder(options: ExportEmbedderOptions): Promise<st
   const runtime = await chooseRuntime(options);
   if (evaluate !== undefined) await loadTasks(evaluate);
   await checkNewEmbedderFolder(output, overwrite === true);
-  const model = await loadEmbeddingModel(path, recipeOverrides(options));
+  const whole = await loadEmbeddingModel(path, recipeOverrides(options));
+  const model = options.dimensions === undefined ? whole : shortened(whole, options.dimensions);
   const { files } = await exportFolder(model, output, {
     ...(overwrite === undefined ? {} : { overwrite }),
     ...(metrics === undefined ? {} : { metrics }),
@@ -30,6 +36,30 @@ export async function exportEmbedder(options: ExportEmbedderOptions): Promise<st
     ...(evaluate === undefined ? {} : { evaluate }),
   });
   return `${output}: ${files.map(describeFile).join(', ')}`;
+}
+
+/** @throws UserError where the vectors are not longer, or have another head */
+function shortened(model: EmbeddingModel, dimensions: number): EmbeddingModel {
+  const { pooling } = model.recipe;
+  const most = embeddingDimensions(pooling, model.decoder.config);
+  if (pooling.head !== undefined && pooling.head.type !== 'truncate')
+    throw userError({
+      what: `the first numbers of a ${pooling.head.type} head are not exported apart`,
+      where: '--dimensions',
+      got: String(dimensions),
+      expected: `all ${most}`,
+    });
+  if (!Number.isInteger(dimensions) || dimensions < 1 || dimensions > most)
+    throw userError({
+      what: 'unusable number of dimensions',
+      where: '--dimensions',
+      got: String(dimensions),
+      expected: `1 to ${most}`,
+    });
+  return {
+    ...model,
+    recipe: { ...model.recipe, pooling: { ...pooling, head: { type: 'truncate', dimensions } } },
+  };
 }
 
 function describeFile({ path, format, verification }: EmbedderFile): string {
