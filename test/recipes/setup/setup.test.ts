@@ -65,7 +65,9 @@ describe('zip archives', () => {
     // A megabyte of zeros that says it is ten bytes.
     await writeFile(path, archive('file', Buffer.alloc(1e6), { size: 10 }));
     const [entry] = await readZip(path);
-    await expect(unpackEntry(path, entry!, join(cwd, 'bomb'))).rejects.toThrow('file is damaged: got more than 10 bytes');
+    await expect(unpackEntry(path, entry!, join(cwd, 'bomb'))).rejects.toThrow(
+      'file is damaged: got more than 10 bytes',
+    );
   });
 });
 
