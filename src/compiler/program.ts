@@ -36,6 +36,8 @@ export function sessionOptions(options: RuntimeOptions = {}): OnnxRuntime.Infere
       expected: 'cpu, webgpu or cuda',
       hint: 'open the model that was exported',
     });
+  // float32 as it is written, as PyTorch has it by default; matrix products of 10 bits are for those who set the variable to 1.
+  if (device === 'cuda') process.env['NVIDIA_TF32_OVERRIDE'] ??= '0';
   return {
     executionProviders: [device],
     graphOptimizationLevel: 'all',
@@ -99,8 +101,6 @@ export class Program {
   ): Promise<Program> {
     const bytes = serialize(graph, { completion: DONE });
     const { pool, device = pool.device } = options;
-    // float32 as it is written, as PyTorch has it by default; matrix products of 10 bits are for those who set the variable to 1.
-    if (device === 'cuda') process.env['NVIDIA_TF32_OVERRIDE'] ??= '0';
     const session = await onnxRuntime().InferenceSession.create(
       bytes,
       sessionOptions({ ...options, device }),
