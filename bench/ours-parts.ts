@@ -14,7 +14,8 @@ import { contrastive } from '../src/training/objectives/contrastive.js';
 import { simcse } from '../src/training/objectives/simcse.js';
 import { mntp } from '../src/training/objectives/token-prediction.js';
 import { stageSchema, type StageConfig } from '../src/training/schema.js';
-import { stageFactory, type TrainingData } from '../src/training/stage.js';
+import { stageFactory } from '../src/training/stage.js';
+import type { TrainingData } from '../src/training/stage-options.js';
 import type { Job, JobBatch } from './jobs.js';
 import type { OpenBench } from './ours.js';
 

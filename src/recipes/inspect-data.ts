@@ -7,7 +7,7 @@ import { contrastiveData } from '../training/contrastive-data.js';
 import { decodePooled } from '../training/objectives/decode-pooled.js';
 import { rolesOf } from '../training/objectives/contrastive-batch.js';
 import type { ContrastiveStageConfig } from '../training/schema.js';
-import { stageRecipe } from '../training/stage.js';
+import { stageRecipe } from '../training/stage-recipe.js';
 import { runRecipe } from './run-recipe.js';
 import { loadExamples } from './training-examples.js';
 import { loadTrainingTexts } from './training-texts.js';

@@ -5,7 +5,8 @@ import { tuningSchema, type AttentionMode, type TuningConfig } from '../../src/m
 import { openDecoder } from '../../src/models/weights/index.js';
 import { poolingSchema, type PoolingConfig } from '../../src/pooling/schema.js';
 import { randomStream } from '../../src/shared/random.js';
-import { stageFactory, type StageFactoryOptions, type TrainingData } from '../../src/training/stage.js';
+import { stageFactory } from '../../src/training/stage.js';
+import type { StageFactoryOptions, TrainingData } from '../../src/training/stage-options.js';
 import { stageSchema, type DecoderStageConfig, type StageConfig } from '../../src/training/schema.js';
 import type { StageRunner } from '../../src/training/stage-runner.js';
 
