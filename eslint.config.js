@@ -13,6 +13,7 @@ const flow = [
   'evaluation',
   'export',
   'embedder',
+  'server',
   'mining',
   'recipes',
 ];

@@ -15,6 +15,7 @@ import { familiesCommand } from './commands/families.js';
 import { methodsCommand } from './commands/methods.js';
 import { mineCommand } from './commands/mine.js';
 import { pushCommand } from './commands/push.js';
+import { serveCommand } from './commands/serve.js';
 import { setupCommand } from './commands/setup.js';
 import { trainCommand } from './commands/train.js';
 
@@ -29,7 +30,7 @@ async function main(words: readonly string[]): Promise<void> {
     .recommendCommands()
     .demandCommand(
       1,
-      'a command is needed: train, evaluate, export, push, embed, data, mine, inspect, families, methods, layers, calibrate, setup or doctor',
+      'a command is needed: train, evaluate, export, push, embed, serve, data, mine, inspect, families, methods, layers, calibrate, setup or doctor',
     )
     .wrap(Math.min(120, process.stdout.columns))
     .exitProcess(false)
@@ -52,6 +53,7 @@ async function main(words: readonly string[]): Promise<void> {
     exportCommand,
     pushCommand,
     embedCommand,
+    serveCommand,
     dataCommand,
     mineCommand,
     inspectCommand,

@@ -18,6 +18,7 @@ export { setupTensorFlow, type SetupTensorFlowOptions } from './recipes/setup/te
 export { measureLayers, type LayersOptions, type LayersReport } from './recipes/layers.js';
 export { openModel, type ModelOptions, type OpenModel } from './recipes/open-model.js';
 export { runSchema, type RunConfig } from './recipes/schema.js';
+export { serve, type RunningServer, type ServeOptions } from './recipes/serve.js';
 export { resume, train, type TrainOptions, type TrainResult } from './recipes/train.js';
 export { UserError } from './shared/errors.js';
 export {

@@ -113,7 +113,16 @@ describe('what the README shows', () => {
     for (const command of shown) {
       const words = wordsOf(command);
       const config = words.includes('--config') ? words[words.indexOf('--config') + 1] : undefined;
-      results.set(command, await lmvec([...words, ...shrunk(config)], { cwd }));
+      // A server gets a port that is free, and ends when it is told to.
+      const more = words[0] === 'serve' ? ['--port=0'] : shrunk(config);
+      const given = words[0] === 'serve' ? words.filter((word) => !['--port', '8080'].includes(word)) : words;
+      let told = false;
+      const onError = (soFar: string, kill: (signal: NodeJS.Signals) => void): void => {
+        if (told || !soFar.includes('is served at')) return;
+        told = true;
+        kill('SIGTERM');
+      };
+      results.set(command, await lmvec([...given, ...more], { cwd, onError }));
     }
   });
   const result = (...parts: string[]): CommandResult => {

@@ -1,4 +1,4 @@
-import { userError } from '../shared/errors.js';
+import { UserError, userError } from '../shared/errors.js';
 import type { TokenizedText } from './batch.js';
 import { bareFrame, parsePrompt, type PromptFrame } from './prompt-frame.js';
 import type { PoolScope } from './prompt-presets.js';
@@ -14,7 +14,12 @@ export interface PreparerOptions {
   readonly maxTokens: number;
   /** Puts the tokenizer's eos token behind the framed text. */
   readonly appendEos?: boolean;
+  /** What becomes of a text that is too long (default: its end is cut off). */
+  readonly tooLong?: 'cut' | 'refuse';
 }
+
+/** A text of more tokens than the model takes, where it may not be cut. */
+export class TextTooLongError extends UserError {}
 
 /** Tokenises one text; `where` (e.g. `sentences.txt:12`) names it in errors. */
 export type TextPreparer = (text: string, where?: string) => TokenizedText;
@@ -23,7 +28,8 @@ export type TextPreparer = (text: string, where?: string) => TokenizedText;
  * Makes the function that turns a text into tokens and pool mask: the framed string is tokenised as a whole, as the model would read it,
  * and the tokens of its parts are found by their offsets. A token that straddles a pooled part and another counts as pooled.
  * Truncation cuts the text, every copy alike, at a character boundary and tokenises again; the frame is never cut.
- * @throws UserError where the prompt cannot be read, eos is missing, or the frame alone leaves no room for a text
+ * @throws UserError where the prompt cannot be read, eos is missing, or the frame alone leaves no room for a text; the function itself where a
+ * text is empty, or too long and `tooLong` refuses it
  */
 export function preparer(options: PreparerOptions): TextPreparer {
   const { tokenizer, pool, maxTokens } = options;
@@ -43,6 +49,8 @@ export function preparer(options: PreparerOptions): TextPreparer {
       room,
       text: frame.prepare(text),
       where,
+      cuts: options.tooLong !== 'refuse',
+      maxTokens,
       // Offsets are not needed where the text is bare, or where it does not matter which tokens are its own.
       scoped: pool !== 'all' && pool !== 'last' && frame.template !== '{text}',
     });
@@ -97,12 +105,16 @@ interface FitOptions {
   readonly room: number;
   readonly text: string;
   readonly where: string | undefined;
+  /** Whether a text that is too long is cut; it is refused otherwise. */
+  readonly cuts: boolean;
+  /** What `room` is left of, for errors. */
+  readonly maxTokens: number;
   /** Whether it matters which tokens are pooled. */
   readonly scoped: boolean;
 }
 
 /** Tokenises the framed text, cutting the text until it fits. Cut text can tokenise differently at its new end, hence the loop. */
-function fit({ tokenizer, layOut, room, text, where, scoped }: FitOptions): FramedText {
+function fit({ tokenizer, layOut, room, text, where, cuts, maxTokens, scoped }: FitOptions): FramedText {
   if (!scoped) {
     const ids = tokenizer.encode(layOut(text).string);
     if (ids.length <= room) return { ids, pooled: [{ start: 0, end: ids.length }] };
@@ -112,6 +124,7 @@ function fit({ tokenizer, layOut, room, text, where, scoped }: FitOptions): Fram
     const { string, copies, pooled } = layOut(kept);
     const { ids, offsets } = tokenizer.encodeWithOffsets(string);
     const excess = ids.length - room;
+    if (excess > 0 && !cuts) throw tooLong(excess, maxTokens, where);
     if (excess <= 0) return { ids, pooled: pooled.map((span) => tokensOf(offsets, span)) };
     const copy = copies[copies.length - 1] as Span;
     const { start: first, end } = tokensOf(offsets, copy);
@@ -207,6 +220,16 @@ function noRoom(room: number, where: string | undefined): Error {
     expected: `at most ${String(room)} tokens`,
     hint: 'raise maxTokens or shorten the prompt',
   });
+}
+
+function tooLong(excess: number, maxTokens: number, where: string | undefined): Error {
+  const { message } = userError({
+    what: 'the text is too long',
+    ...(where === undefined ? {} : { where }),
+    got: `${String(maxTokens + excess)} tokens with its prompt`,
+    expected: `at most ${String(maxTokens)}`,
+  });
+  return new TextTooLongError(message);
 }
 
 function emptyText(where: string | undefined): Error {

@@ -1,6 +1,7 @@
 import { chooseRuntime, type RuntimeChoice } from '../compiler/runtime.js';
 import { createTokenizer, type TextTokenizer } from '../data/tokenizer.js';
 import { promptPresets } from '../data/prompt-presets.js';
+import type { TokenizedText } from '../data/batch.js';
 import type { TextPreparer } from '../data/prompts.js';
 import { readTokenizer } from '../models/weights/hf-folder.js';
 import type { ResidentPrecision } from '../models/schema.js';
@@ -26,13 +27,21 @@ export interface EmbedderOptions extends RecipeOverrides, RuntimeChoice {
   readonly dtype?: ExportFormat;
 }
 
-export interface EncodeOptions {
+/** How a text becomes tokens. */
+export interface TokenizeOptions {
   /** One of the model's prompts by name, a preset's name or a frame with `{text}` in it, in the place of the model's own. */
   readonly prompt?: string;
   /** The name of one of the model's own prompts, or of a preset. */
   readonly promptName?: string;
   /** The instruction in the place of the prompt's `{task}`. */
   readonly task?: string;
+  /** What becomes of a text that is too long (default: its end is cut off). */
+  readonly tooLong?: 'cut' | 'refuse';
+  /** Names a text in errors. */
+  readonly where?: (index: number) => string;
+}
+
+export interface EncodeOptions extends TokenizeOptions {
   /** Most texts in one run of an exported graph; a packed model needs no such number. */
   readonly batchSize?: number;
   /** Vectors of length 1 (default true). */
@@ -43,8 +52,6 @@ export interface EncodeOptions {
   /** A counter on standard error. */
   readonly showProgress?: boolean;
   readonly onProgress?: (done: number, texts: number) => void;
-  /** Names a text in errors. */
-  readonly where?: (index: number) => string;
 }
 
 /**
@@ -118,18 +125,34 @@ export class Embedder {
    * @throws UserError naming a text that is empty, or an option that cannot be
    */
   async encode(texts: string | readonly string[], options: EncodeOptions = {}): Promise<Embeddings> {
-    const list = typeof texts === 'string' ? [texts] : texts;
-    const { normalize = true, truncateDim, where } = options;
     checkOptions(options);
+    const list = typeof texts === 'string' ? [texts] : texts;
+    return this.encodeTokens(this.tokenize(list, options), options);
+  }
+
+  /**
+   * The tokens of each text as the model reads them, prompt and special tokens included, and which of them are pooled.
+   * @throws UserError naming a text that is empty (or too long, where that is refused), or a prompt that cannot be
+   */
+  tokenize(texts: readonly string[], options: TokenizeOptions = {}): TokenizedText[] {
     const prepare = this.preparer(options);
-    const tokens = list.map((text, index) => prepare(text, where?.(index) ?? `text ${index + 1}`));
-    const embeddings = await this.backend.embed(tokens, {
+    return texts.map((text, index) => prepare(text, options.where?.(index) ?? `text ${index + 1}`));
+  }
+
+  /** The same as `encode` of texts that are tokenised already; what `tokenize` gives of different prompts may go together. */
+  async encodeTokens(
+    texts: readonly TokenizedText[],
+    options: Omit<EncodeOptions, keyof TokenizeOptions> = {},
+  ): Promise<Embeddings> {
+    checkOptions(options);
+    const { normalize = true, truncateDim, batchSize } = options;
+    const embeddings = await this.backend.embed(texts, {
       normalise: normalize,
-      ...(options.batchSize === undefined ? {} : { batchSize: options.batchSize }),
+      ...(batchSize === undefined ? {} : { batchSize }),
       onProgress: (done) => {
-        options.onProgress?.(done, list.length);
+        options.onProgress?.(done, texts.length);
         if (options.showProgress === true)
-          process.stderr.write(`\r${done}/${list.length} texts${done === list.length ? '\n' : ''}`);
+          process.stderr.write(`\r${done}/${texts.length} texts${done === texts.length ? '\n' : ''}`);
       },
     });
     return truncateDim === undefined ? embeddings : truncated(embeddings, truncateDim, normalize);
@@ -165,7 +188,7 @@ export class Embedder {
     await this.backend.dispose();
   }
 
-  private preparer({ prompt, promptName, task }: EncodeOptions): TextPreparer {
+  private preparer({ prompt, promptName, task, tooLong = 'cut' }: TokenizeOptions): TextPreparer {
     const own = this.recipe.prompts ?? {};
     if (
       promptName !== undefined &&
@@ -183,11 +206,11 @@ export class Embedder {
     }
     const { prompt: asked } = withPrompt(this.recipe, prompt ?? promptName);
     const other = promptOf(asked, { task });
-    const key = JSON.stringify([other]);
+    const key = JSON.stringify([other, tooLong]);
     let prepare = this.preparers.get(key);
     if (prepare === undefined) {
       const recipe = other === undefined ? this.recipe : { ...this.recipe, prompt: other };
-      prepare = recipePreparer(recipe, this.tokenizer);
+      prepare = recipePreparer(recipe, this.tokenizer, tooLong);
       this.preparers.set(key, prepare);
     }
     return prepare;
@@ -216,7 +239,11 @@ function checkOptions({ batchSize, precision, prompt, promptName }: EncodeOption
 }
 
 /** The first `size` numbers of each row, at unit length again where the rows were. */
-function truncated({ rows, dimensions, data }: Embeddings, size: number, normalise: boolean): Embeddings {
+export function truncated(
+  { rows, dimensions, data }: Embeddings,
+  size: number,
+  normalise: boolean,
+): Embeddings {
   if (!Number.isSafeInteger(size) || size < 1 || size > dimensions)
     throw userError({ what: 'unusable truncateDim', got: String(size), expected: `1 to ${dimensions}` });
   const cut = new Float32Array(rows * size);

@@ -47,7 +47,8 @@ export function vectorRows(format: VectorFormat, data: QuantisedMatrix['data'], 
   return Buffer.from(text, 'latin1');
 }
 
-function littleEndian(data: Float32Array): Buffer {
+/** float32 numbers as bytes, on any machine. */
+export function littleEndian(data: Float32Array): Buffer {
   const bytes = Buffer.alloc(data.length * 4);
   data.forEach((value, i) => bytes.writeFloatLE(value, i * 4));
   return bytes;

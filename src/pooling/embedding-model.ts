@@ -76,9 +76,14 @@ export function allPrompts(
 }
 
 /** The tokeniser of a recipe: frame, truncation, end token and pool mask. */
-export function recipePreparer(recipe: EmbeddingRecipe, tokenizer: TextTokenizer): TextPreparer {
+export function recipePreparer(
+  recipe: EmbeddingRecipe,
+  tokenizer: TextTokenizer,
+  tooLong: 'cut' | 'refuse' = 'cut',
+): TextPreparer {
   return preparer({
     tokenizer,
+    tooLong,
     ...(recipe.prompt === undefined ? {} : { prompt: recipe.prompt }),
     pool: promptParts(recipe).pool,
     maxTokens: recipe.maxTokens,

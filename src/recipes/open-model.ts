@@ -73,12 +73,7 @@ export async function openModel(
   const { model: given, probe: probing = true } = options;
   const path = await localModel(given);
   const runtime = await chooseRuntime(options);
-  const embedder = await Embedder.open(path, {
-    ...recipeOverrides(options),
-    ...runtime,
-    ...(options.residentPrecision === undefined ? {} : { residentPrecision: options.residentPrecision }),
-    ...(options.dtype === undefined ? {} : { dtype: options.dtype }),
-  });
+  const embedder = await openEmbedder({ ...options, ...runtime, model: path });
   try {
     const { recipe, model, manifest } = embedder;
     const probe =
@@ -135,6 +130,18 @@ export async function openModel(
     await embedder.dispose();
     throw error;
   }
+}
+
+/** The embedder of a model. @throws UserError where the model cannot be read or an option does not fit it */
+export function openEmbedder(options: ModelOptions): Promise<Embedder> {
+  const { model, threads, device, residentPrecision, dtype } = options;
+  return Embedder.open(model, {
+    ...recipeOverrides(options),
+    ...(threads === undefined ? {} : { threads }),
+    ...(device === undefined ? {} : { device }),
+    ...(residentPrecision === undefined ? {} : { residentPrecision }),
+    ...(dtype === undefined ? {} : { dtype }),
+  });
 }
 
 /** Whether nothing is said of the prompt, so that it is the model's own. */
