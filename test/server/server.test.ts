@@ -171,7 +171,7 @@ describe("text-embeddings-inference's routes", () => {
     const metrics = await (await fetch(`${server.url}/metrics`)).text();
     const texts = /^lmvec_texts_total (\d+)$/m.exec(metrics)?.[1];
     const requests = /^lmvec_requests_total\{route="\/embed",status="200"\} (\d+)$/m.exec(metrics)?.[1];
-    return { texts: Number(texts), requests: Number(requests) };
+    return { texts: Number(texts ?? 0), requests: Number(requests ?? 0) };
   }
 });
 
