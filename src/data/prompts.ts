@@ -14,6 +14,8 @@ export interface PreparerOptions {
   readonly maxTokens: number;
   /** Puts the tokenizer's eos token behind the framed text. */
   readonly appendEos?: boolean;
+  /** Special tokens behind all that. */
+  readonly append?: readonly string[];
   /** What becomes of a text that is too long (default: its end is cut off). */
   readonly tooLong?: 'cut' | 'refuse';
 }
@@ -36,7 +38,8 @@ export function preparer(options: PreparerOptions): TextPreparer {
   const frame = options.prompt === undefined ? bareFrame : parsePrompt(options.prompt);
   const bos = tokenizer.addBos && tokenizer.bosTokenId !== undefined ? [tokenizer.bosTokenId] : [];
   const eos = options.appendEos === true || tokenizer.addEos ? [eosOf(tokenizer)] : [];
-  const room = maxTokens - bos.length - eos.length;
+  const behind = [...eos, ...(options.append ?? []).map((token) => idOf(token, tokenizer))];
+  const room = maxTokens - bos.length - behind.length;
   const endToken = frame.parts.some(({ kind }) => kind === 'eos') ? tokenizer.decode([eosOf(tokenizer)]) : '';
   const layOut = (text: string): FramedString => framedString(frame, { text, endToken, pool });
   checkFrameFits({ tokenizer, framed: layOut('').string, room, maxTokens });
@@ -54,7 +57,7 @@ export function preparer(options: PreparerOptions): TextPreparer {
       // Offsets are not needed where the text is bare, or where it does not matter which tokens are its own.
       scoped: pool !== 'all' && pool !== 'last' && frame.template !== '{text}',
     });
-    const ids = Int32Array.from([...bos, ...framed.ids, ...eos]);
+    const ids = Int32Array.from([...bos, ...framed.ids, ...behind]);
     return { ids, pool: poolMask({ pool, length: ids.length, framed, offset: bos.length, where }) };
   };
 }
@@ -189,6 +192,12 @@ function eosOf(tokenizer: TextTokenizer): number {
     where: 'tokenizer_config.json',
     expected: 'a key eos_token',
   });
+}
+
+function idOf(token: string, tokenizer: TextTokenizer): number {
+  const id = tokenizer.tokenId(token);
+  if (id !== undefined) return id;
+  throw userError({ what: 'the tokenizer has no special token to append', where: 'tokenizer.json', got: token });
 }
 
 function checkFrameFits({

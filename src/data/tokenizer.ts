@@ -318,8 +318,9 @@ function classAndSeparator(
     return typeof content === 'string' ? tokenizer.token_to_id(content) : undefined;
   });
   if (first === undefined || last === undefined) return undefined;
+  // What a pooling puts behind every text stands behind [SEP].
   const { ids } = tokenizer.encode('', { add_special_tokens: true });
-  return ids.length === 2 && ids[0] === first && ids[1] === last ? { first, last } : undefined;
+  return ids[0] === first && ids[1] === last ? { first, last } : undefined;
 }
 
 /** `add_bos_token` decides where it is given; otherwise whether the tokenizer's post-processor puts bos first. */
@@ -341,6 +342,7 @@ function unknownToken(token: string | undefined, where: string): never {
   });
 }
 
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+/** A JSON object. */
+export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -3,8 +3,8 @@ import { promptParts, type EmbeddingModel, type EmbeddingRecipe } from '../pooli
 import type { EmbedderFile } from '../pooling/manifest.js';
 import { formatWords, transformersJsType } from './formats/names.js';
 import { layerWords } from '../pooling/layers.js';
-import { changesVectors } from '../pooling/registry.js';
-import type { HeadConfig, RoutingConfig } from '../pooling/schema.js';
+import { changesVectors, specialTokens } from '../pooling/registry.js';
+import type { HeadConfig, PoolingConfig, RoutingConfig } from '../pooling/schema.js';
 import type { StockModules } from './sentence-transformers.js';
 
 export interface CardOptions {
@@ -75,7 +75,7 @@ function recipeTable(recipe: EmbeddingRecipe): string {
         ? attention
         : `bidirectional in the last ${attention.lastLayers} layers, causal below`,
     ],
-    ['pooling', `${pooling.type} of ${layerWords(pooling)}`],
+    ['pooling', `${poolingWords(pooling)} of ${layerWords(pooling)}`],
     ...('routing' in pooling && pooling.routing !== undefined
       ? [['routing of its experts', routingWords(pooling.routing)]]
       : []),
@@ -83,7 +83,7 @@ function recipeTable(recipe: EmbeddingRecipe): string {
       ? [['standardised', 'each number, by mean and deviation saved with the model']]
       : []),
     ...(pooling.head === undefined ? [] : [['head', headWords(pooling.head)]]),
-    ['pooled tokens', pools[pool]],
+    ...(pooling.type === 'specialTokens' ? [] : [['pooled tokens', pools[pool]]]),
     ['prompt', frame === undefined ? 'none' : code(frame.template)],
     ...Object.entries(recipe.prompts ?? {}).map(([name, prompt]) => [
       `prompt \`${name}\``,
@@ -92,6 +92,13 @@ function recipeTable(recipe: EmbeddingRecipe): string {
     ['longest text', `${maxTokens} tokens, prompt included; longer texts are cut, the prompt is not`],
   ];
   return table(['', ''], rows);
+}
+
+function poolingWords(pooling: PoolingConfig): string {
+  if (pooling.type !== 'specialTokens') return pooling.type;
+  const names = specialTokens(pooling).map(code).join(' ');
+  const which = pooling.aggregate === 'mean' ? 'their mean' : 'the last of them';
+  return `trained special tokens ${names} behind every text: ${which},`;
 }
 
 function routingWords({ combine, alpha, weights, layers }: RoutingConfig): string {
@@ -197,7 +204,7 @@ const vectors = await embedder.encode(['first text', 'second text']);
     ...framed,
     lmvec,
     transformersJs(model.recipe, twoInputs),
-    onnxRuntimeUse(twoInputs),
+    onnxRuntimeUse(model.recipe, twoInputs),
     sentenceTransformers(stock, name),
   ];
 }
@@ -233,16 +240,22 @@ function pipelinePooling(recipe: EmbeddingRecipe): string | undefined {
   if (pool !== 'all' && pool !== 'last') return undefined;
   if (type === 'latentAttention' || recipe.pooling.head !== undefined || changesVectors(recipe.pooling))
     return undefined;
+  if (recipe.pooling.type === 'specialTokens')
+    return recipe.pooling.aggregate === 'last' || recipe.pooling.tokens === 1 ? 'last_token' : undefined;
   if (type === 'last' || type === 'eos') return 'last_token';
   if (pool === 'last') return undefined;
   return type === 'mean' ? 'mean' : type === 'first' ? 'cls' : undefined;
 }
 
-function onnxRuntimeUse(files: readonly EmbedderFile[]): string {
+function onnxRuntimeUse({ pooling }: EmbeddingRecipe, files: readonly EmbedderFile[]): string {
   const paths = files.map(({ path }) => code(path)).join(', ');
   return `### ONNX Runtime, text-embeddings-inference
 
-${paths} ${files.length === 1 ? 'takes' : 'take'} \`input_ids\` and \`attention_mask\`, int64 [batch, sequence], padded on either side, and ${files.length === 1 ? 'gives' : 'give'} \`last_hidden_state\` [batch, sequence, hidden size] and \`sentence_embedding\`, pooled and normalised: the latter is the result.`;
+${paths} ${files.length === 1 ? 'takes' : 'take'} \`input_ids\` and \`attention_mask\`, int64 [batch, sequence], padded on either side, and ${files.length === 1 ? 'gives' : 'give'} \`last_hidden_state\` [batch, sequence, hidden size] and \`sentence_embedding\`, pooled and normalised: the latter is the result.${
+    pooling.type === 'specialTokens'
+      ? ` The tokenizer puts ${specialTokens(pooling).map(code).join(' ')} behind every text (\`add_special_tokens\`, its default); the last ${pooling.tokens} tokens of \`input_ids\` are taken for them whatever they are, so that a text that was cut behind its special tokens still has them.`
+      : ''
+  }`;
 }
 
 function sentenceTransformers(stock: CardOptions['stock'], name: string): string {

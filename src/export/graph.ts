@@ -1,6 +1,7 @@
 import { scalar, type Tensor } from '@tensorflow/tfjs';
 import { subgraph, type Graph } from '../compiler/graph.js';
 import { dynamicAxes, trace, type InputSpec, type Tensors } from '../compiler/trace.js';
+import type { AddedTokens } from '../data/added-tokens.js';
 import { attentionMask } from '../models/attention.js';
 import { block } from '../models/block.js';
 import { blockPrefix, structureOf, type DecoderConfig } from '../models/decoder-config.js';
@@ -101,8 +102,11 @@ function usedWeights(
 function embedderFunction(model: EmbeddingModel, pooled: PooledTokens, tensors: Tensors): Tensors {
   const { recipe } = model;
   const { config } = model.decoder;
-  const { input_ids: ids, attention_mask: mask, pool_mask: poolMask } = tensors as Record<string, Tensor>;
-  if (ids === undefined || mask === undefined) throw internalError('an embedder has two inputs');
+  const { input_ids: given, attention_mask: mask, pool_mask: poolMask } = tensors as Record<string, Tensor>;
+  if (given === undefined || mask === undefined) throw internalError('an embedder has two inputs');
+  const { added } = config.embedding;
+  const ids =
+    recipe.pooling.type === 'specialTokens' && added !== undefined ? withEnding(given, mask, added) : given;
   const chosen = chosenLayers(recipe.pooling, config.num_hidden_layers);
   const positions = mask.cumsum(-1).sub(scalar(1, 'int32')).maximum(scalar(0, 'int32'));
   const rotations = Object.fromEntries(
@@ -138,6 +142,23 @@ function embedderFunction(model: EmbeddingModel, pooled: PooledTokens, tensors: 
       : { routers: routing.layers.map((layer) => routers.get(layer) as Tensor) }),
   });
   return { last_hidden_state: hidden, sentence_embedding: normalise(embedding) };
+}
+
+/**
+ * Special tokens in the place of each text's last ones, where the tokenizer puts them: transformers.js puts them there too and then cuts a text
+ * that is too long at its end. Such a text loses its last own tokens here, as it does elsewhere.
+ */
+function withEnding(ids: Tensor, mask: Tensor, { first, count }: AddedTokens): Tensor {
+  const place = mask
+    .cumsum(-1)
+    .sub(mask.sum(-1, true))
+    .add(scalar(count - 1, 'int32'));
+  const atEnd = place
+    .greaterEqual(scalar(0, 'int32'))
+    .cast('int32')
+    .mul(mask);
+  const kept = ids.mul(scalar(1, 'int32').sub(atEnd));
+  return kept.add(place.add(scalar(first, 'int32')).mul(atEnd));
 }
 
 function layerParams(tensors: Tensors, prefix: string): Params {

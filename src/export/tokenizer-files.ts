@@ -1,6 +1,11 @@
-import type { TextTokenizer, TokenizerConfigJson, TokenizerJson } from '../data/tokenizer.js';
+import {
+  isRecord,
+  type TextTokenizer,
+  type TokenizerConfigJson,
+  type TokenizerJson,
+} from '../data/tokenizer.js';
 import type { EmbeddingRecipe } from '../pooling/embedding-model.js';
-import { appendsEos } from '../pooling/registry.js';
+import { appendsEos, specialTokens } from '../pooling/registry.js';
 import { internalError } from '../shared/errors.js';
 
 export type PaddingSide = 'left' | 'right';
@@ -16,11 +21,11 @@ const specialKeys = ['bos_token', 'eos_token', 'unk_token', 'pad_token', 'cls_to
 
 /** Left where other tools find the last token by the last column; right where they find the first by the first, or count from it. */
 export function paddingSide({ pooling }: Pick<EmbeddingRecipe, 'pooling'>): PaddingSide {
-  return pooling.type === 'last' || pooling.type === 'eos' ? 'left' : 'right';
+  return ['last', 'eos', 'specialTokens'].includes(pooling.type) ? 'left' : 'right';
 }
 
 /**
- * The tokenizer as other tools load it: its post-processor adds what our preparer adds (bos, the end token of eos pooling), there is
+ * The tokenizer as other tools load it: its post-processor adds what our preparer adds (bos, the end token of eos pooling, special tokens), there is
  * a token to pad with, texts are cut where ours are, and no chat template, in which some tools would wrap every text.
  */
 export function tokenizerFiles(recipe: EmbeddingRecipe, tokenizer: TextTokenizer): TokenizerFiles {
@@ -46,7 +51,10 @@ export function tokenizerFiles(recipe: EmbeddingRecipe, tokenizer: TextTokenizer
       ...tokenizer.json,
       truncation: null,
       padding: null,
-      post_processor: template(tokenizer, bos, eos),
+      post_processor: template(tokenizer, {
+        before: tokensOf([bos], tokenizer),
+        after: [...tokensOf([eos], tokenizer), ...specialTokens(recipe.pooling)],
+      }),
     },
     config,
     specialTokens: Object.fromEntries(
@@ -59,29 +67,33 @@ export function tokenizerFiles(recipe: EmbeddingRecipe, tokenizer: TextTokenizer
   };
 }
 
-/** `[bos] text [eos]` as the tokenizers library writes it; without either, only a byte-level post-processor, which adds nothing, stays. */
-function template(tokenizer: TextTokenizer, bos: number | undefined, eos: number | undefined): unknown {
+/** `before text after` as the tokenizers library writes it; without either, only a byte-level post-processor, which adds nothing, stays. */
+function template(
+  tokenizer: TextTokenizer,
+  { before, after }: { readonly before: readonly string[]; readonly after: readonly string[] },
+): unknown {
   const own = tokenizer.json['post_processor'];
-  const ids = [bos, eos].filter((id) => id !== undefined);
-  if (ids.length === 0) return isRecord(own) && own['type'] === 'ByteLevel' ? own : null;
-  const special = (id: number | undefined, type: number) =>
-    id === undefined ? [] : [{ SpecialToken: { id: tokenizer.decode([id]), type_id: type } }];
+  const tokens = [...before, ...after];
+  if (tokens.length === 0) return isRecord(own) && own['type'] === 'ByteLevel' ? own : null;
+  const special = (names: readonly string[], type: number) =>
+    names.map((id) => ({ SpecialToken: { id, type_id: type } }));
   const sequence = (id: 'A' | 'B', type: number) => [
-    ...special(bos, type),
+    ...special(before, type),
     { Sequence: { id, type_id: type } },
-    ...special(eos, type),
+    ...special(after, type),
   ];
   return {
     type: 'TemplateProcessing',
     single: sequence('A', 0),
     pair: [...sequence('A', 0), ...sequence('B', 1)],
     special_tokens: Object.fromEntries(
-      ids.map((id) => {
-        const token = tokenizer.decode([id]);
-        return [token, { id: token, ids: [id], tokens: [token] }];
-      }),
+      tokens.map((token) => [token, { id: token, ids: [tokenizer.tokenId(token)], tokens: [token] }]),
     ),
   };
+}
+
+function tokensOf(ids: readonly (number | undefined)[], tokenizer: TextTokenizer): string[] {
+  return ids.flatMap((id) => (id === undefined ? [] : [tokenizer.decode([id])]));
 }
 
 /** Any token will do: padding is masked. */
@@ -102,8 +114,4 @@ function padToken(tokenizer: TextTokenizer): { readonly content: string; readonl
 function contentOf(token: unknown): string | undefined {
   const content = isRecord(token) ? token['content'] : token;
   return typeof content === 'string' ? content : undefined;
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -30,7 +30,9 @@ export function verificationTexts(
   { pooled, format }: Pick<EmbedderFile, 'pooled' | 'format'>,
   seed = 0,
 ): TokenizedText[] {
-  const longest = positionLimit(model.decoder.config) - (pooled.kind === 'afterPrefix' ? pooled.tokens : 0);
+  const { config } = model.decoder;
+  const more = (pooled.kind === 'afterPrefix' ? pooled.tokens : 0) + (config.embedding.added?.count ?? 0);
+  const longest = positionLimit(config) - more;
   const lengths = format === 'float32' ? LENGTHS : [...LENGTHS, ...MORE_LENGTHS];
   return lengths.map((length, i) =>
     randomText(Math.min(length, longest), pooled, { model, key: hashKey(seed, i) }),
@@ -83,9 +85,17 @@ function randomText(
   const random = randomStream(key);
   const tokens = length + (pooled.kind === 'afterPrefix' ? pooled.tokens : 0);
   const ids = Int32Array.from({ length: tokens }, () => random.integer(model.decoder.config.vocab_size));
+  if (model.recipe.pooling.type === 'specialTokens') return withSpecialTokens(ids, model);
   const middle = (): Uint8Array =>
     new Uint8Array(tokens).fill(1, Math.floor(tokens / 4), Math.max(1, Math.floor((3 * tokens) / 4)));
   return { ids, pool: maskOfGraph(pooled, tokens) ?? middle() };
+}
+
+/** The same with its special tokens behind it. */
+function withSpecialTokens(ids: Int32Array, { decoder }: EmbeddingModel): TokenizedText {
+  const { first, count } = decoder.config.embedding.added ?? { first: 0, count: 0 };
+  const whole = Int32Array.from([...ids, ...Array.from({ length: count }, (_, i) => first + i)]);
+  return { ids: whole, pool: new Uint8Array(whole.length).fill(1) };
 }
 
 function joined(parts: readonly Embeddings[]): Embeddings {

@@ -1,3 +1,4 @@
+import type { AddedTokens } from '../data/added-tokens.js';
 import { internalError } from '../shared/errors.js';
 import type { RopeConfig } from './rope-config.js';
 
@@ -45,6 +46,8 @@ export interface EmbeddingConfig {
   readonly segments?: { readonly weight: string; readonly rows: number };
   /** Of the sum. */
   readonly norm?: NormConfig;
+  /** Special tokens that a pooling puts behind every text: their rows are trained apart from the others (added-tokens.ts). */
+  readonly added?: AddedTokens;
 }
 
 /** From the last block's output to the last hidden state and to logits. */

@@ -7,6 +7,7 @@ import {
 } from '../compiler/compile.js';
 import type { TensorPool } from '../compiler/pool.js';
 import { floats, floatTensor, type HostTensor } from '../compiler/program.js';
+import { ADDED_ROWS } from './added-tokens.js';
 import type { DecoderConfig } from './decoder-config.js';
 import { summedEmbeddings } from './embedding.js';
 import type { GradientSink } from './gradient-sink.js';
@@ -50,7 +51,12 @@ export class EmbeddingGradients {
 
   /** Whether any of them is trained. */
   get any(): boolean {
-    return Object.keys(embeddingShapes(this.config)).some((name) => this.trainable.has(name));
+    return this.tableTrained || Object.keys(embeddingShapes(this.config)).some((name) => this.trainable.has(name));
+  }
+
+  /** Whether rows of the table of tokens are trained, all of them or those of added tokens. */
+  private get tableTrained(): boolean {
+    return this.trainable.has(this.config.embedding.weight) || this.trainable.has(ADDED_ROWS);
   }
 
   private get normWeights(): string[] {
@@ -89,8 +95,8 @@ export class EmbeddingGradients {
     gradient: HostTensor,
     { sink, weight }: { readonly sink: GradientSink; readonly weight: (name: string) => HostTensor },
   ): Promise<void> {
-    const { embedding, hidden_size: hidden, vocab_size: vocabulary } = this.config;
-    const { positions: learned, segments, projection, width, scale = 1 } = embedding;
+    const { embedding, hidden_size: hidden } = this.config;
+    const { positions: learned, segments, projection, width } = embedding;
     if (segments !== undefined && this.trainable.has(segments.weight)) {
       const rows = new Int32Array(tile.inputIds.data.length);
       const sum = sink.of(segments.weight, segments.rows * hidden);
@@ -103,12 +109,10 @@ export class EmbeddingGradients {
     }
     const ids = tile.inputIds.data as Int32Array;
     if (projection === undefined) {
-      if (!this.trainable.has(embedding.weight)) return;
-      const sum = sink.of(embedding.weight, vocabulary * width);
-      addRows(sum, ids, { values: floats(gradient), width, scale });
+      this.addTokens(ids, floats(gradient), sink);
       return;
     }
-    if (!this.trainable.has(projection) && !this.trainable.has(embedding.weight)) return;
+    if (!this.trainable.has(projection) && !this.tableTrained) return;
     const table = floats(weight(embedding.weight));
     const x = this.options.pool.acquire([ids.length, width]);
     for (const [place, id] of ids.entries())
@@ -116,11 +120,22 @@ export class EmbeddingGradients {
     const dy = floatTensor(floats(gradient), [ids.length, hidden]);
     const result = await this.projection.run({ dy, x, weight: weight(projection) });
     if (this.trainable.has(projection)) sink.add(projection, floats(result['weight'] as HostTensor));
-    if (this.trainable.has(embedding.weight)) {
-      const sum = sink.of(embedding.weight, vocabulary * width);
-      addRows(sum, ids, { values: floats(result['x'] as HostTensor), width, scale });
-    }
+    this.addTokens(ids, floats(result['x'] as HostTensor), sink);
     this.options.pool.release(x, ...Object.values(result));
+  }
+
+  /** @param values by each token's row times the scale, [R * T, width] */
+  private addTokens(ids: Int32Array, values: Float32Array, sink: GradientSink): void {
+    const { vocab_size: vocabulary, embedding } = this.config;
+    const { weight, width, scale = 1, added } = embedding;
+    if (this.trainable.has(weight)) {
+      addRows(sink.of(weight, vocabulary * width), ids, { values, width, scale });
+      return;
+    }
+    if (added === undefined || !this.trainable.has(ADDED_ROWS)) return;
+    const { first, count } = added;
+    const rows = ids.map((id) => (id >= first && id < first + count ? id - first : -1));
+    addRows(sink.of(ADDED_ROWS, count * width), rows, { values, width, scale });
   }
 
   async dispose(): Promise<void> {
@@ -130,13 +145,14 @@ export class EmbeddingGradients {
   }
 }
 
-/** sum[rows[i]] += scale * values[i] */
+/** sum[rows[i]] += scale * values[i], but where rows[i] is -1 */
 function addRows(
   sum: Float32Array,
   rows: Int32Array,
   { values, width, scale }: { readonly values: Float32Array; readonly width: number; readonly scale: number },
 ): void {
   for (const [place, row] of rows.entries()) {
+    if (row < 0) continue;
     for (let i = 0; i < width; i++)
       sum[row * width + i] = (sum[row * width + i] as number) + scale * (values[place * width + i] as number);
   }

@@ -25,7 +25,14 @@ function storageOf({ storedType }: PackedTensor): Required<GgmlType> {
 export function expandRange(weight: PackedTensor, from: number, target: Float32Array): void {
   const { blockSize, blockBytes, expand } = storageOf(weight);
   const bytes = (values: number): number => (values / blockSize) * blockBytes;
-  expand(weight.bytes.subarray(bytes(from), bytes(from + target.length)), target);
+  const packed = Math.min(target.length, (weight.bytes.length / blockBytes) * blockSize - from);
+  if (packed > 0)
+    expand(weight.bytes.subarray(bytes(from), bytes(from + packed)), target.subarray(0, packed));
+  if (weight.replaced === undefined) return;
+  const { from: first, values } = weight.replaced;
+  const end = Math.min(from + target.length, first + values.length);
+  const start = Math.max(from, first);
+  if (start < end) target.set(values.subarray(start - first, end - first), start - from);
 }
 
 /** Writes the values of a packed weight, with all that is merged into it. */
@@ -70,7 +77,8 @@ export function* piecesOf(weight: Weight): Generator<Float32Array> {
 /** Bytes that a weight takes in the memory that threads share, and in that which each of them has a copy of. */
 export function residentBytes(weight: Weight): { readonly shared: number; readonly own: number } {
   if (!isPacked(weight)) return { shared: 0, own: weight.byteLength };
-  const own = weight.merged.reduce((sum, { a, b }) => sum + a.byteLength + b.byteLength, 0);
+  const merged = weight.merged.reduce((sum, { a, b }) => sum + a.byteLength + b.byteLength, 0);
+  const own = merged + (weight.replaced?.values.byteLength ?? 0);
   return { shared: weight.bytes.length, own };
 }
 

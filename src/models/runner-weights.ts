@@ -2,6 +2,7 @@ import { TensorPool } from '../compiler/pool.js';
 import type { HostTensors } from '../compiler/compile.js';
 import { floats, floatTensor, intTensor, type HostTensor } from '../compiler/program.js';
 import { internalError } from '../shared/errors.js';
+import { ADDED_ROWS } from './added-tokens.js';
 import { blockPrefix } from './decoder-config.js';
 import type { Decoder } from './decoder.js';
 import { adapterShape } from './lora.js';
@@ -27,21 +28,27 @@ export class RunnerWeights {
     /** Of the programs that these weights go to: it keeps copies of what never changes on their device. */
     pool: TensorPool,
   ) {
+    const table = trainable.has(ADDED_ROWS) ? decoder.config.embedding.weight : undefined;
     for (const [name, weight] of [...decoder.weights, ...trainable]) {
+      // Part of the table.
+      if (name === ADDED_ROWS) continue;
       if (isPacked(weight)) {
         this.packed.add(name);
         continue;
       }
       const tensor = floatTensor(weight, this.shapeOf(name, weight));
       this.tensors.set(name, tensor);
-      if (!trainable.has(name)) pool.markConstant(tensor);
+      if (!trainable.has(name) && name !== table) pool.markConstant(tensor);
     }
   }
 
   /** A whole weight, which stays float32 from then on where it was packed: for those outside the blocks. */
   get(name: string): HostTensor {
     const known = this.tensors.get(name);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      this.refresh(name, known);
+      return known;
+    }
     const weight = this.packedWeight(name);
     const tensor = floatTensor(new Float32Array(weight.length), this.shapeOf(name, weight));
     expandInto(weight, floats(tensor));
@@ -107,6 +114,13 @@ export class RunnerWeights {
     this.expanded = undefined;
     this.scratch.clear();
     for (const name of this.packed) this.tensors.delete(name);
+  }
+
+  /** Rows that are trained change in a packed weight, not in what was expanded of it. */
+  private refresh(name: string, expanded: HostTensor): void {
+    if (!this.packed.has(name)) return;
+    const { replaced } = this.packedWeight(name);
+    if (replaced !== undefined) floats(expanded).set(replaced.values, replaced.from);
   }
 
   private packedWeight(name: string): Exclude<Weight, Float32Array> {

@@ -2,6 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { TensorPool } from '../compiler/pool.js';
 import { floats } from '../compiler/program.js';
 import { internalError } from '../shared/errors.js';
+import { ADDED_ROWS, addedRows } from './added-tokens.js';
 import type { WorkerReply, WorkerRequest, WorkerStart } from './runner-messages.js';
 import type { Pass } from './runner.js';
 import { DecoderRunner } from './decoder-runner.js';
@@ -15,9 +16,10 @@ function serve(): void {
   const start = workerData as WorkerStart;
   const pool = new TensorPool();
   const decoder = { ...start.decoder, rawConfig: {}, tokenizer: { json: {}, config: {} } };
-  // Full tuning trains the decoder's own weights: the copies of both have to be one.
+  // Full tuning trains the decoder's own weights, and added tokens are rows of one: the copies of both have to be one.
   const trainable = new Map(
     [...(start.trainable ?? [])].map(([name, data]) => {
+      if (name === ADDED_ROWS) return [name, addedRows(decoder)];
       const weight = decoder.weights.get(name);
       return [name, weight === undefined || isPacked(weight) ? data : weight];
     }),

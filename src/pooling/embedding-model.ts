@@ -5,7 +5,7 @@ import type { PromptConfig } from '../data/schema.js';
 import type { TextTokenizer } from '../data/tokenizer.js';
 import type { Decoder } from '../models/decoder.js';
 import type { AttentionMode, WindowMode } from '../models/schema.js';
-import { appendsEos } from './registry.js';
+import { appendsEos, specialTokens } from './registry.js';
 import type { PoolingConfig } from './schema.js';
 
 /** How a text becomes an embedding: all that has to travel with the weights. */
@@ -42,7 +42,7 @@ export interface EmbeddingModel {
 
 /**
  * The frame of a recipe and the tokens that are pooled. Where the prompt does not say which: the last token of the whole for `last` and
- * `eos`; otherwise the text's tokens, so that instructions stay out.
+ * `eos`; otherwise the text's tokens, so that instructions stay out. Special tokens stand behind the whole, and nothing else is pooled.
  */
 export function promptParts({ prompt, pooling }: Pick<EmbeddingRecipe, 'prompt' | 'pooling'>): {
   readonly frame?: PromptFrame;
@@ -53,6 +53,7 @@ export function promptParts({ prompt, pooling }: Pick<EmbeddingRecipe, 'prompt' 
   // The bare text, however it is said.
   if (frame.template === '{text}' && frame.pool === undefined && frame.preparation === 'none')
     return { pool: 'all' };
+  if (pooling.type === 'specialTokens') return { frame, pool: 'all' };
   const readsEnd = pooling.type === 'last' || pooling.type === 'eos';
   return { frame, pool: frame.pool ?? (readsEnd ? 'all' : 'text') };
 }
@@ -88,6 +89,7 @@ export function recipePreparer(
     pool: promptParts(recipe).pool,
     maxTokens: recipe.maxTokens,
     appendEos: appendsEos(recipe.pooling),
+    append: specialTokens(recipe.pooling),
   });
 }
 

@@ -1,8 +1,10 @@
 import { basename, join, resolve } from 'node:path';
+import { findAddedTokens } from '../data/added-tokens.js';
 import { parsePrompt } from '../data/prompt-frame.js';
 import { isPromptPreset, type PromptPreset } from '../data/prompt-presets.js';
 import type { PromptConfig } from '../data/schema.js';
 import { checkTokenizerFits, createTokenizer } from '../data/tokenizer.js';
+import { ADDED_ROWS, decoderWithTokens } from '../models/added-tokens.js';
 import { loadDecoder, type Decoder } from '../models/decoder.js';
 import { positionLimit, type DecoderConfig } from '../models/decoder-config.js';
 import { checkpointNames } from '../models/families/index.js';
@@ -17,14 +19,14 @@ import {
   type WeightStore,
 } from '../models/weights/index.js';
 import { openWeights } from '../models/weights/hf-folder.js';
-import { userError } from '../shared/errors.js';
+import { userError, type UserError } from '../shared/errors.js';
 import { exists, statOrUserError } from '../shared/files.js';
 import { assetPath } from '../shared/package.js';
 import { withPrompt, type EmbeddingModel, type EmbeddingRecipe } from './embedding-model.js';
 import { chosenLayers } from './layers.js';
 import { readManifest, type Manifest } from './manifest.js';
 import { findMethod, withMethod } from './methods.js';
-import { generatedTokens, savedShapes } from './registry.js';
+import { generatedTokens, savedShapes, specialTokens } from './registry.js';
 import { endOfTemplate, openReleasedHead, readReleasedModules } from './released-modules.js';
 import { poolingSchema, type LayerChoice, type PoolingConfig, type RoutingConfig } from './schema.js';
 import { weightBytes } from './trained-folder.js';
@@ -68,16 +70,17 @@ export async function loadEmbeddingModel(
 ): Promise<EmbeddingModel & { readonly manifest?: Manifest }> {
   const path = await localModel(model);
   const manifest = await manifestOf(path);
-  const decoder = await decoderOf(path, manifest, options);
-  const tokenizer = createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config, path);
-  checkTokenizerFits(tokenizer, decoder.config.vocab_size, path);
-  const own = manifest?.recipe ?? (await releasedRecipe(path, decoder, overrides));
+  const bare = await decoderOf(path, manifest, options);
+  const tokenizer = createTokenizer(bare.tokenizer.json, bare.tokenizer.config, path);
+  checkTokenizerFits(tokenizer, bare.config.vocab_size, path);
+  const own = manifest?.recipe ?? (await releasedRecipe(path, bare, overrides));
   const { method } = overrides;
   const recipe = overridden(
     method === undefined ? own : withMethod(own, await findMethod(method)),
     overrides,
   );
-  chosenLayers(recipe.pooling, decoder.config.num_hidden_layers);
+  chosenLayers(recipe.pooling, bare.config.num_hidden_layers);
+  const decoder = await withTokens(path, recipe, bare);
   checkAttention(recipe.attention, decoder.config);
   if (recipe.prompt !== undefined) parsePrompt(recipe.prompt);
   checkMaxTokens(recipe.maxTokens + generatedTokens(recipe.pooling) - 1, decoder);
@@ -90,6 +93,29 @@ export async function loadEmbeddingModel(
     lineage: manifest?.lineage ?? [],
     ...(manifest === undefined ? {} : { manifest }),
   };
+}
+
+/**
+ * The decoder with the special tokens of its recipe: their trained rows lie beside an adapter, or in the table of merged weights.
+ * @throws UserError where the model has none
+ */
+async function withTokens(path: string, recipe: EmbeddingRecipe, decoder: Decoder): Promise<Decoder> {
+  const names = specialTokens(recipe.pooling);
+  if (names.length === 0) return decoder;
+  const file = join(resolve(path), 'pooling.safetensors');
+  const store = path !== 'embedded' && (await exists(file)) ? await openSafetensors(file) : undefined;
+  try {
+    const info = store?.info(ADDED_ROWS);
+    if (store === undefined || info === undefined) {
+      if (findAddedTokens(decoder.tokenizer, names) === undefined) throw untrained(path, recipe);
+      return decoderWithTokens(decoder, names, {});
+    }
+    const shape = [names.length, decoder.config.embedding.width];
+    checkShape(ADDED_ROWS, { path, got: info.shape, expected: shape });
+    return decoderWithTokens(decoder, names, { rows: await store.read(ADDED_ROWS) });
+  } finally {
+    await store?.close();
+  }
 }
 
 async function manifestOf(path: string): Promise<Manifest | undefined> {
@@ -307,7 +333,7 @@ export function checkAttention(
 }
 
 function trainedPart({ type, head, layer, standardise }: PoolingConfig): string {
-  if (type === 'latentAttention' || type === 'selfAttention' || type === 'lmort') return `${type} pooling`;
+  if (['latentAttention', 'selfAttention', 'lmort', 'specialTokens'].includes(type)) return `${type} pooling`;
   if (typeof layer === 'object' && 'learned' in layer) return 'a learned mix of layers';
   if (standardise === true) return 'standardisation (lmvec calibrate)';
   return `a ${head?.type ?? ''} head`;
@@ -325,6 +351,36 @@ async function releasedPooling(
   return undefined;
 }
 
+function untrained(path: string, { pooling }: EmbeddingRecipe): UserError {
+  return userError({
+    what: `${trainedPart(pooling)} is trained, and this model has none`,
+    where: basename(path),
+    hint: 'train it: pooling.type in a recipe',
+  });
+}
+
+/** @throws UserError where a parameter of a pooling is missing or of another size */
+function checkShape(
+  name: string,
+  {
+    path,
+    got,
+    expected,
+  }: {
+    readonly path: string;
+    readonly got: readonly number[] | undefined;
+    readonly expected: readonly number[];
+  },
+): void {
+  if (got?.join() === expected.join()) return;
+  throw userError({
+    what: `pooling parameter ${name} does not fit`,
+    where: path,
+    got: got === undefined ? 'nothing' : `[${got.join(', ')}]`,
+    expected: `[${expected.join(', ')}]`,
+  });
+}
+
 /** The pooling's trained parameters. @throws UserError where the model has none of its kind. */
 async function poolingParametersOf(
   path: string,
@@ -339,23 +395,11 @@ async function poolingParametersOf(
     ? await openSafetensors(own)
     : ((await openReleasedHead(path)) ?? (await releasedPooling(path, shapes)));
   if (path === 'embedded' || store === undefined) {
-    throw userError({
-      what: `${trainedPart(recipe.pooling)} is trained, and this model has none`,
-      where: basename(path),
-      hint: 'train it: pooling.type in a recipe',
-    });
+    throw untrained(path, recipe);
   }
   try {
     for (const [name, shape] of shapes) {
-      const info = store.info(name);
-      if (info?.shape.join() !== shape.join()) {
-        throw userError({
-          what: `pooling parameter ${name} does not fit`,
-          where: path,
-          got: info === undefined ? 'nothing' : `[${info.shape.join(', ')}]`,
-          expected: `[${shape.join(', ')}]`,
-        });
-      }
+      checkShape(name, { path, got: store.info(name)?.shape, expected: shape });
       parameters.set(name, await store.read(name));
     }
   } finally {

@@ -14,6 +14,7 @@ import type { Pooling } from './pooling.js';
 import { poolRouters, routedLayers, withRouting, type ExpertPlaces } from './routing.js';
 import type { HeadConfig, PoolingConfig } from './schema.js';
 import { selfAttentionPooling } from './self-attention.js';
+import { specialTokensPooling, tokenNames } from './special-tokens.js';
 import { weightedMeanPooling } from './weighted-mean.js';
 
 /** What a pooling's parameters depend on. */
@@ -32,7 +33,7 @@ export function createPooling(config: PoolingConfig, size: PoolingSize): Pooling
 
 function poolingOf(config: PoolingConfig, size: PoolingSize): Pooling {
   const mixed = withLayerMix(
-    plainPooling(config, size.hidden_size),
+    plainPooling(config, size),
     mixedLayers(config, size.num_hidden_layers),
   );
   const routing = 'routing' in config ? config.routing : undefined;
@@ -88,8 +89,14 @@ export function appendsEos(config: PoolingConfig): boolean {
   return config.type === 'eos' || (config.type === 'latentAttention' && config.aggregate === 'eos');
 }
 
+/** The special tokens that are put behind every text, in their order. */
+export function specialTokens(config: PoolingConfig): readonly string[] {
+  return config.type === 'specialTokens' ? tokenNames(config.tokens) : [];
+}
+
 /** The one registry: a new pooling is a file of its own, a member of the schema and a line here. */
-function plainPooling(config: PoolingConfig, hiddenSize: number): Pooling {
+function plainPooling(config: PoolingConfig, size: PoolingSize): Pooling {
+  const { hidden_size: hiddenSize, num_hidden_layers: layers } = size;
   switch (config.type) {
     case 'first':
       return firstPooling();
@@ -106,6 +113,8 @@ function plainPooling(config: PoolingConfig, hiddenSize: number): Pooling {
       return latentAttentionPooling(config, hiddenSize);
     case 'selfAttention':
       return selfAttentionPooling(config, hiddenSize);
+    case 'specialTokens':
+      return specialTokensPooling(config, layers);
     case 'lmort':
       return lmortPooling(config, hiddenSize);
     default:

@@ -76,6 +76,15 @@ export const poolingSchema = z.discriminatedUnion('type', [
     generate: z.int().min(1).max(512).optional(),
   }),
   plain('eos'),
+  /** So many new tokens behind every text, whose embeddings are trained: the last of them, or their mean (ChatRetriever). */
+  z.strictObject({
+    type: z.literal('specialTokens'),
+    layer,
+    head,
+    standardise,
+    tokens: z.int().min(1).max(64).default(3),
+    aggregate: z.enum(['last', 'mean']).default('last'),
+  }),
   /** A small trained transformer over two layers of a decoder (LMORT); the decoder itself is left as it is where `tuning` is `none`. */
   z.strictObject({
     type: z.literal('lmort'),

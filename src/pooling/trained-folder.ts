@@ -1,5 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ADDED_ROWS, addedRows } from '../models/added-tokens.js';
 import type { Decoder } from '../models/decoder.js';
 import { matrixLayout, mergeLora } from '../models/lora.js';
 import { isPacked, valuesOf } from '../models/resident.js';
@@ -16,7 +17,7 @@ import { internalError } from '../shared/errors.js';
 import { writeFileAtomic } from '../shared/files.js';
 import type { EmbeddingRecipe, LineageStep } from './embedding-model.js';
 import { writeManifest, type BaseReference } from './manifest.js';
-import { savedShapes, type PoolingSize } from './registry.js';
+import { savedShapes, specialTokens, type PoolingSize } from './registry.js';
 
 type LoraTuning = Extract<TuningConfig, { readonly type: 'lora' }>;
 
@@ -57,7 +58,9 @@ export async function saveTrained(folder: string, model: TrainedModel): Promise<
     for (const stage of adapted)
       await saveAdapter(join(folder, 'previous', stage.name), { ...stage, base, decoder });
   } else await writeSafetensors(join(folder, 'model.safetensors'), mergedWeights(model));
-  await savePooling(folder, { recipe, size: decoder.config, parameters: model.parameters });
+  // A base has no rows of added tokens; merged weights have them in their table.
+  const rows = lora && specialTokens(recipe.pooling).length > 0 ? [rowsOfTokens(decoder)] : [];
+  await savePooling(folder, { recipe, size: decoder.config, parameters: model.parameters, further: rows });
   await saveDescription(folder, decoder, decoder.rawConfig);
   await writeManifest(folder, {
     kind: lora ? 'adapter' : 'weights',
@@ -123,6 +126,12 @@ async function saveAdapter(
   await writeAdapter(folder, { rank, alpha, dropout, targetModules, baseModel, layout, tensors });
 }
 
+function rowsOfTokens(decoder: Decoder): TensorToWrite {
+  const data = addedRows(decoder);
+  const { width } = decoder.config.embedding;
+  return { name: ADDED_ROWS, shape: [data.length / width, width], storedType: 'F32', data };
+}
+
 /** Writes pooling.safetensors where the pooling is trained. */
 export async function savePooling(
   folder: string,
@@ -130,16 +139,18 @@ export async function savePooling(
     readonly recipe: EmbeddingRecipe;
     readonly size: PoolingSize;
     readonly parameters: ReadonlyMap<string, Float32Array>;
+    readonly further?: readonly TensorToWrite[];
   },
 ): Promise<void> {
   const shapes = savedShapes(model.recipe.pooling, model.size);
-  if (shapes.size === 0) return;
+  const { further = [] } = model;
+  if (shapes.size + further.length === 0) return;
   const tensors = [...shapes].map(([name, shape]): TensorToWrite => {
     const data = model.parameters.get(name);
     if (data === undefined) throw internalError(`no pooling parameter ${name}`);
     return { name, shape, storedType: 'F32', data };
   });
-  await writeSafetensors(join(folder, 'pooling.safetensors'), tensors);
+  await writeSafetensors(join(folder, 'pooling.safetensors'), [...tensors, ...further]);
 }
 
 /** All weights with this stage's adapter merged, one at a time. */

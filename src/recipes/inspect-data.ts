@@ -1,7 +1,9 @@
+import { findAddedTokens, withAddedTokens, type TokenizerPair } from '../data/added-tokens.js';
 import { createTokenizer, type TextTokenizer } from '../data/tokenizer.js';
 import type { TokenizedText } from '../data/batch.js';
 import { openDecoder } from '../models/weights/index.js';
 import { recipePreparer } from '../pooling/embedding-model.js';
+import { specialTokens } from '../pooling/registry.js';
 import { userError } from '../shared/errors.js';
 import { contrastiveData } from '../training/contrastive-data.js';
 import { decodePooled } from '../training/objectives/decode-pooled.js';
@@ -39,8 +41,14 @@ export async function inspectData(
       expected: `one of ${Object.keys(config.stages).join(', ')}`,
     });
   }
-  const { tokenizer, mostTokens } = await openTokenizer(config);
-  const recipe = stageRecipe(runRecipe(config, mostTokens), stage);
+  const source = await openTokenizer(config);
+  const recipe = stageRecipe(runRecipe(config, source.mostTokens), stage);
+  const names = specialTokens(recipe.pooling);
+  const { json, config: more } =
+    names.length === 0 || findAddedTokens(source.files, names) !== undefined
+      ? source.files
+      : withAddedTokens(source.files, names).tokenizer;
+  const tokenizer = createTokenizer(json, more);
   if (stage.objective === 'contrastive') {
     const context = { recipe, tokenizer, seed: config.train.seed };
     return describeExamples(config, { name, stage, batch, count, context });
@@ -61,14 +69,13 @@ export async function inspectData(
 
 async function openTokenizer({
   model,
-}: RunConfig): Promise<{ readonly tokenizer: TextTokenizer; readonly mostTokens: number }> {
+}: RunConfig): Promise<{ readonly files: TokenizerPair; readonly mostTokens: number }> {
   if ('initialise' in model)
     throw userError({ what: 'a decoder that is made from nothing has no tokenizer yet', where: 'model' });
   const source = await openDecoder(model.path);
   try {
     const most = source.config['max_position_embeddings'];
-    const tokenizer = createTokenizer(source.tokenizer.json, source.tokenizer.config);
-    return { tokenizer, mostTokens: typeof most === 'number' ? most : Infinity };
+    return { files: source.tokenizer, mostTokens: typeof most === 'number' ? most : Infinity };
   } finally {
     await source.weights.close();
   }

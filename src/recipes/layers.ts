@@ -44,7 +44,7 @@ export async function measureLayers(options: LayersOptions): Promise<LayersRepor
   const { pooling } = model.recipe;
   const depths = Array.from({ length: model.decoder.config.num_hidden_layers + 1 }, (_, depth) => depth);
   // What is trained for one layer says nothing of another: those poolings are measured by their mean.
-  const trained = ['latentAttention', 'selfAttention', 'lmort'] as const;
+  const trained = ['latentAttention', 'selfAttention', 'lmort', 'specialTokens'] as const;
   const plain = (trained as readonly string[]).includes(pooling.type) ? 'mean' : pooling.type;
   const [first, ...further] = depths.map((layer) => poolingSchema.parse({ type: plain, layer }));
   if (first === undefined) throw userError({ what: 'a decoder without layers', where: options.model });

@@ -58,6 +58,18 @@ export const runSchema = z
       const message = '1 or nothing: a generated answer is for embedding without training';
       context.addIssue({ code: 'custom', path: ['pooling', 'generate'], message, input: pooling.generate });
     }
+    // Tokens that are added stay for the whole run.
+    const added = new Set<number>();
+    for (const [path, one] of [
+      [['pooling'], pooling] as const,
+      ...Object.entries(config.stages).map(([name, stage]) => [['stages', name, 'pooling'], stage.pooling] as const),
+    ]) {
+      if (one?.type !== 'specialTokens') continue;
+      const [first] = added.add(one.tokens);
+      if (first === one.tokens) continue;
+      const message = `${first}, as the run's other pooling has it`;
+      context.addIssue({ code: 'custom', path: [...path, 'tokens'], message, input: one.tokens });
+    }
     const packed = 'residentPrecision' in model && model.residentPrecision !== 'float32';
     const tunings = [config.tuning, ...Object.values(config.stages).map((stage) => stage.tuning)];
     if (packed && tunings.some((tuning) => tuning?.type === 'full' || tuning?.type === 'bitfit')) {

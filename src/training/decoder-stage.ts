@@ -22,7 +22,14 @@ import { AdamW, globalNorm } from './optimizer.js';
 import type { DecoderStageConfig } from './schema.js';
 import type { FinishedStage, StageRunner } from './stage-runner.js';
 import type { StageFactoryOptions } from './stage-options.js';
-import { trainedWeights, inheritedPooling, restoreParameters, isMatrix, sizeOf } from './trained-weights.js';
+import {
+  trainedRows,
+  trainedWeights,
+  inheritedPooling,
+  restoreParameters,
+  isMatrix,
+  sizeOf,
+} from './trained-weights.js';
 import { stageRecipe, textLengths } from './stage-recipe.js';
 import { lineageOf } from './lineage.js';
 import { createObjective } from './objectives/create.js';
@@ -54,6 +61,7 @@ export async function createStage(options: CreateOptions): Promise<StageRunner> 
   const pool = new TensorPool(options.device);
   const runtime = threads === undefined ? {} : { threads };
   const adapters = trainedWeights(decoder, tuning, seed);
+  const rows = trainedRows(decoder, { recipe, stage, tuning });
   const pooling = createPooling(recipe.pooling, decoder.config);
   const poolingParameters = inheritedPooling(
     pooling.initialise?.(seed) ?? new Map<string, Float32Array>(),
@@ -65,7 +73,7 @@ export async function createStage(options: CreateOptions): Promise<StageRunner> 
       where: 'pooling.standardise',
       hint: 'calibrate the trained model: lmvec calibrate',
     });
-  const parameters = new Map([...adapters, ...poolingParameters]);
+  const parameters = new Map([...adapters, ...rows, ...poolingParameters]);
   if (parameters.size === 0)
     throw userError({
       what: `stage ${options.name} trains nothing`,
@@ -99,7 +107,7 @@ export async function createStage(options: CreateOptions): Promise<StageRunner> 
     window: recipe.window,
     pool,
     ...runtime,
-    trainable: adapters,
+    trainable: new Map([...adapters, ...rows]),
     policy: plan.policy,
     copies: plan.copies,
     attentionDropout: stage.attentionDropout,
@@ -191,7 +199,8 @@ export async function createStage(options: CreateOptions): Promise<StageRunner> 
         trainableParameters: sizeOf(parameters),
         // Forward 2, backward 2 for the inputs, and 2 more for weights that are trained themselves.
         flopsPerToken:
-          { none: 2, lora: 4, bitfit: 4, full: 6 }[tuning.type] * parameterCounts(decoder).blocks,
+          { none: rows.size > 0 ? 4 : 2, lora: 4, bitfit: 4, full: 6 }[tuning.type] *
+          parameterCounts(decoder).blocks,
         savePolicy: plan.policy,
         memoryEstimate: plan.estimate,
         firstBatch: objective.decode(objective.batch(0)).slice(0, 8),

@@ -1,39 +1,60 @@
 import { checkTokenizerFits, createTokenizer } from '../data/tokenizer.js';
+import { ADDED_ROWS, addedRows, decoderWithTokens } from '../models/added-tokens.js';
 import type { Decoder } from '../models/decoder.js';
 import { matrixLayout } from '../models/lora.js';
 import { mergeInto } from '../models/merge-adapter.js';
 import { isPacked } from '../models/resident.js';
 import type { TuningConfig } from '../models/schema.js';
+import { specialTokens } from '../pooling/registry.js';
 import { internalError, userError } from '../shared/errors.js';
-import { tuningOf, type Word2VecStageConfig } from './schema.js';
+import { tuningOf, type StageConfig, type Word2VecStageConfig } from './schema.js';
 import type { CreateStage, FinishedStage, StageRunner } from './stage-runner.js';
 import { createWord2VecStage } from './word2vec/stage.js';
 import type { StageFactoryOptions } from './stage-options.js';
 import { lineageOf } from './lineage.js';
+import { stageRecipe } from './stage-recipe.js';
 import { createStage, type CreateOptions } from './decoder-stage.js';
 
 /** Makes the stages of a run, one after the other, on one decoder: each merges what the one before has learned. */
 export function stageFactory(options: StageFactoryOptions): CreateStage {
   const merged = new Set<string>();
-  const { decoder } = options;
-  const tokenizer = createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config);
+  let { decoder } = options;
+  let tokenizer = createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config);
   checkTokenizerFits(tokenizer, decoder.config.vocab_size);
+  /** Adds the special tokens of a stage's pooling, once in a run. */
+  const addTokens = (stage: StageConfig): void => {
+    const { added } = decoder.config.embedding;
+    const tokens = specialTokens(stageRecipe(options.recipe, stage).pooling);
+    if (tokens.length === 0 || added?.count === tokens.length) return;
+    if (added !== undefined)
+      throw userError({
+        what: 'stages put different numbers of special tokens behind their texts',
+        where: 'pooling.tokens',
+        got: `${added.count} and ${tokens.length}`,
+        expected: 'one number for all stages',
+      });
+    decoder = decoderWithTokens(decoder, tokens, { seed: options.seed });
+    tokenizer = createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config);
+  };
   return async ({ name, stage, previous }) => {
     for (const finished of previous) {
       if (merged.has(finished.name)) continue;
+      addTokens(finished.stage);
       mergeStage(decoder, finished, options.tuning);
       merged.add(finished.name);
     }
     if (stage.objective === 'word2vec')
       return word2vecStage({ ...options, name, stage, previous, tokenizer });
-    return createStage({ ...options, name, stage, previous, tokenizer });
+    addTokens(stage);
+    return createStage({ ...options, decoder, name, stage, previous, tokenizer });
   };
 }
 
-/** Adds a finished stage's adapter to the decoder's weights, or puts fully tuned weights in their place. */
+/** Adds a finished stage's adapter to the decoder's weights, or puts fully tuned weights and rows of added tokens in their place. */
 function mergeStage(decoder: Decoder, { stage, parameters }: FinishedStage, runTuning: TuningConfig): void {
   const tuning = tuningOf(stage, runTuning);
   for (const [name, values] of parameters) {
+    if (name === ADDED_ROWS) addedRows(decoder).set(values);
     const weight = decoder.weights.get(name);
     if (weight !== undefined && weight !== values) {
       if (isPacked(weight)) throw internalError(`${name} was trained, and is packed`);

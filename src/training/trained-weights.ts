@@ -1,9 +1,12 @@
+import { ADDED_ROWS, addedRows } from '../models/added-tokens.js';
 import type { Decoder } from '../models/decoder.js';
 import { initialiseLora } from '../models/lora.js';
 import { isPacked } from '../models/resident.js';
 import type { TuningConfig } from '../models/schema.js';
 import { biasNames } from '../models/weight-shapes.js';
 import { assertNever, userError } from '../shared/errors.js';
+import type { EmbeddingRecipe } from '../pooling/embedding-model.js';
+import type { DecoderStageConfig } from './schema.js';
 import type { FinishedStage, TrainingState } from './stage-runner.js';
 
 /** What is trained of the decoder: fresh adapters, its own weights or some of them, or nothing. */
@@ -24,6 +27,24 @@ export function trainedWeights(
     default:
       return assertNever(tuning);
   }
+}
+
+/** What decides whether the rows of a pooling's special tokens are trained. */
+export interface RowsChoice {
+  readonly recipe: Pick<EmbeddingRecipe, 'pooling'>;
+  readonly stage: Pick<DecoderStageConfig, 'objective'>;
+  readonly tuning: TuningConfig;
+}
+
+/** Whether a stage trains the rows of special tokens: it has to embed texts, as no running text holds them. Full tuning trains them with their table. */
+export function trainsRows({ recipe, stage, tuning }: RowsChoice): boolean {
+  const embeds = stage.objective === 'simcse' || stage.objective === 'contrastive';
+  return recipe.pooling.type === 'specialTokens' && embeds && tuning.type !== 'full';
+}
+
+/** The rows of special tokens, where the stage trains them: [t, width], the table's own memory. */
+export function trainedRows(decoder: Decoder, choice: RowsChoice): Map<string, Float32Array> {
+  return new Map(trainsRows(choice) ? [[ADDED_ROWS, addedRows(decoder)]] : []);
 }
 
 /** @throws UserError where the decoder has none */

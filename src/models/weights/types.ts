@@ -25,6 +25,8 @@ export interface PackedTensor {
   readonly bytes: Uint8Array;
   /** Added whenever the values are expanded, one after the other. */
   readonly merged: MergedAdapter[];
+  /** Float32 values in the place of those from `from` on, or behind all that is packed: rows that are trained. */
+  readonly replaced?: { readonly from: number; readonly values: Float32Array };
 }
 
 /** Tensors on disk, read one at a time and expanded to float32. */

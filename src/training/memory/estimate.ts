@@ -13,6 +13,7 @@ import type { EmbeddingRecipe } from '../../pooling/embedding-model.js';
 import { chosenLayers } from '../../pooling/layers.js';
 import { createPooling } from '../../pooling/registry.js';
 import type { DecoderStageConfig } from '../schema.js';
+import { trainsRows } from '../trained-weights.js';
 import { evaluatedBatches, expectedBatches, tilesOfRunners } from './batches.js';
 import { BlockMeasure, type BlockBytes } from './block-bytes.js';
 import { poolingBytes, vocabularyBytes, type PoolingBytes } from './head-bytes.js';
@@ -63,10 +64,13 @@ export class MemoryEstimator {
   private readonly blocks: BlockMeasure;
   private readonly training: readonly Batch[][];
   private readonly evaluation: readonly Batch[][];
+  /** Nothing goes backward through the blocks. */
+  private readonly frozen: boolean;
 
   constructor(private readonly sizing: MemorySizing) {
     const { decoder, tuning, stage, recipe, lengths } = sizing;
     this.blocks = new BlockMeasure(decoder.config, tuning, stage.attentionDropout);
+    this.frozen = tuning.type === 'none' && !trainsRows(sizing);
     this.training = expectedBatches(stage, lengths);
     this.evaluation = evaluatedBatches(recipe.maxTokens);
   }
@@ -100,26 +104,29 @@ export class MemoryEstimator {
   /** Full tuning and BitFit train the weights themselves; a thread sends gradients, gets parameters and has adapters of its own. */
   private trained(copies: number): number {
     const { decoder, tuning } = this.sizing;
-    if (tuning.type === 'none') return 0;
+    const { added, width } = decoder.config.embedding;
+    const rows = trainsRows(this.sizing) ? (added?.count ?? 0) * width : 0;
+    // Rows of added tokens lie in their table.
+    const ofRows = 4 * rows * (3 + 2 * (copies - 1));
+    if (tuning.type === 'none') return ofRows;
     const own = tuning.type === 'lora';
     const count = sizeOf(trainedShapes(decoder, tuning));
     const arrays = (own ? 4 : 3) + (copies - 1) * (own ? 3 : 2);
     // The gradients of one block's weights, of each runner, before they are added up.
     const block = own ? 0 : (copies * count) / decoder.config.num_hidden_layers;
-    return 4 * (arrays * count + block);
+    return 4 * (arrays * count + block) + ofRows;
   }
 
   /** What all runners keep of a step's tiles at once. */
   private kept(step: Step, policy: SavePolicy): number {
     const { config } = this.sizing.decoder;
     const width = 4 * config.hidden_size;
-    const frozen = this.sizing.tuning.type === 'none';
     const masks = new Set(maskKinds(config, this.sizing.recipe).map(maskName)).size;
     return step.flat().reduce((sum, { rows, tokensPerRow }) => {
       const tokens = rows * tokensPerRow;
       const prelude = 4 * masks * tokens * tokensPerRow;
       // The gradient by the hidden states, and by those of the block before.
-      if (frozen) return sum + prelude + 3 * tokens * width;
+      if (this.frozen) return sum + prelude + 3 * tokens * width;
       const states = (config.num_hidden_layers + 3) * tokens * width;
       const blocks = config.layers.reduce((all, { structure }) => {
         const { saved, masks: own } = this.blocks.of(structure, { rows, tokens: tokensPerRow, policy });
@@ -136,7 +143,6 @@ export class MemoryEstimator {
     { policy }: MemoryPlan,
   ): { readonly bytes: number; readonly programs: number } {
     const { config } = this.sizing.decoder;
-    const frozen = this.sizing.tuning.type === 'none';
     let bytes = 0;
     let programs = 0;
     const add = (steps: readonly Step[], parts: readonly (keyof BlockBytes)[]): void => {
@@ -148,7 +154,7 @@ export class MemoryEstimator {
         }
       }
     };
-    add(training, frozen ? ['inference'] : ['forward', 'backward']);
+    add(training, this.frozen ? ['inference'] : ['forward', 'backward']);
     add(evaluation, ['inference']);
     // Norm and pooling, or prelude, of each shape.
     programs += shapesOf([...training, ...evaluation]).length * 2;

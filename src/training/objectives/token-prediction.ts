@@ -91,7 +91,9 @@ export function mntp(
   context: ObjectiveContext,
 ): Objective<PredictionBatch> {
   const maskToken = maskTokenId(stage.maskToken, context.tokenizer);
-  const vocabulary = context.decoder.config.vocab_size;
+  const { vocab_size, embedding } = context.decoder.config;
+  // Tokens that a pooling added stand in no running text.
+  const vocabulary = Math.min(vocab_size, embedding.added?.first ?? vocab_size);
   const { maskRatio, replacement } = stage;
   return tokenPrediction(chunks, {
     context,
