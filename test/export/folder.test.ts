@@ -42,6 +42,20 @@ const recipes: readonly (readonly [
   ['last', { pooling: { type: 'last', layer: -1 } }, { stock: true, variant: 'bias' }],
   ['eos', { attention: 'bidirectional', pooling: { type: 'eos', layer: -1 } }, { stock: true }],
   [
+    'special tokens, the last',
+    { pooling: { type: 'specialTokens', layer: -1, tokens: 3, aggregate: 'last' } },
+    { stock: true, variant: 'tied' },
+  ],
+  [
+    'special tokens, their mean, behind a frame',
+    {
+      attention: 'bidirectional',
+      pooling: { type: 'specialTokens', layer: -1, tokens: 2, aggregate: 'mean' },
+      prompt: 'the "{text}":"',
+    },
+    { stock: false },
+  ],
+  [
     'latent attention',
     {
       attention: 'bidirectional',

@@ -2,10 +2,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll } from 'vitest';
+import { decoderWithTokens } from '../../src/models/added-tokens.js';
 import { createModelEncoder, type Embeddings } from '../../src/pooling/packed-encoder.js';
 import type { EmbeddingModel, EmbeddingRecipe } from '../../src/pooling/embedding-model.js';
 import { loadEmbeddingModel } from '../../src/pooling/load-model.js';
-import { createPooling } from '../../src/pooling/registry.js';
+import { createPooling, specialTokens } from '../../src/pooling/registry.js';
 import { randomStream } from '../../src/shared/random.js';
 
 /** The tiny random Llamas that transformers made: see test/golden/llama/make.py. */
@@ -19,16 +20,18 @@ export const texts = ['the cat sat on a mat', 'a', 'the cat', 'an old ox and the
 export async function modelWith(recipe: Partial<EmbeddingRecipe>, variant = 'base'): Promise<EmbeddingModel> {
   const model = await loadEmbeddingModel(goldenModel(variant));
   const whole = { ...model.recipe, ...recipe };
+  const names = specialTokens(whole.pooling);
+  const decoder = names.length === 0 ? model.decoder : decoderWithTokens(model.decoder, names, { seed: 5 });
   const poolingParameters = new Map<string, Float32Array>();
   const random = randomStream(5);
-  for (const [name, shape] of createPooling(whole.pooling, model.decoder.config).parameterShapes ?? []) {
+  for (const [name, shape] of createPooling(whole.pooling, decoder.config).parameterShapes ?? []) {
     const length = shape.reduce((product, size) => product * size, 1);
     poolingParameters.set(
       name,
       Float32Array.from({ length }, () => 0.5 * random.normal()),
     );
   }
-  return { ...model, recipe: whole, poolingParameters };
+  return { ...model, decoder, recipe: whole, poolingParameters };
 }
 
 export async function encodeWith(

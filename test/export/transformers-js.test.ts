@@ -43,6 +43,19 @@ const cases: readonly (readonly [
   ['first', { attention: 'bidirectional', pooling: { type: 'first', layer: -1 } }, 'cls'],
   ['last', { pooling: { type: 'last', layer: -1 } }, 'last_token'],
   ['eos', { attention: 'bidirectional', pooling: { type: 'eos', layer: -1 } }, 'last_token'],
+  [
+    'special tokens, the last',
+    { pooling: { type: 'specialTokens', layer: -1, tokens: 3, aggregate: 'last' } },
+    'last_token',
+  ],
+  [
+    'special tokens, their mean',
+    {
+      attention: 'bidirectional',
+      pooling: { type: 'specialTokens', layer: -1, tokens: 3, aggregate: 'mean' },
+    },
+    undefined,
+  ],
   ['weighted mean', { pooling: { type: 'weightedMean', layer: -1 } }, undefined],
   ['latent attention', { attention: 'bidirectional', pooling: latent }, undefined],
 ];
@@ -61,6 +74,23 @@ describe('transformers.js opens the folder', () => {
     const extracted = await extract(texts, { pooling, normalize: true });
     expect(largestDifference(extracted.data as Float32Array, expected)).toBeLessThan(1e-5);
     await extract.dispose();
+  });
+});
+
+describe('texts that transformers.js cuts at their end, special tokens and all', () => {
+  it.each(['last', 'mean'] as const)('%s', async (aggregate) => {
+    const pooling = { type: 'specialTokens', layer: -1, tokens: 3, aggregate } as const;
+    const model = await modelWith({ pooling, maxTokens: 7 });
+    const output = join(await temporary(), 'embedder');
+    await exportFolder(model, output);
+    env.localModelPath = dirname(output);
+    const tokenizer = await AutoTokenizer.from_pretrained('embedder');
+    const theirs = await AutoModel.from_pretrained('embedder', { dtype: 'fp32', device: 'cpu' });
+    const inputs = tokenizer(texts, { padding: true, truncation: true }) as { input_ids: Tensor };
+    expect(inputs.input_ids.dims).toEqual([texts.length, 7]);
+    const { sentence_embedding: vectors } = (await theirs(inputs)) as { sentence_embedding: Tensor };
+    await theirs.dispose();
+    expect(largestDifference(vectors.data as Float32Array, (await encodeWith(model)).data)).toBeLessThan(1e-5);
   });
 });
 

@@ -2,12 +2,18 @@ import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { createTokenizer } from '../../src/data/tokenizer.js';
+import { Embedder } from '../../src/embedder/embedder.js';
+import { exportFolder } from '../../src/export/folder.js';
+import { decoderWithTokens } from '../../src/models/added-tokens.js';
 import { preparer } from '../../src/data/prompts.js';
 import { openSafetensors, writeSafetensors } from '../../src/models/weights/index.js';
 import type { TensorToWrite } from '../../src/models/weights/safetensors-writer.js';
+import { recipePreparer } from '../../src/pooling/embedding-model.js';
 import { loadEmbeddingModel } from '../../src/pooling/load-model.js';
+import { createModelEncoder } from '../../src/pooling/packed-encoder.js';
+import { tokenNames } from '../../src/pooling/special-tokens.js';
 import { UserError } from '../../src/shared/errors.js';
-import { temporaryFolders } from '../export/models.js';
+import { largestDifference, temporaryFolders } from '../export/models.js';
 import { familyDecoder, familyGolden, variantFolder, variants } from './family-golden.js';
 
 const temporary = temporaryFolders();
@@ -49,6 +55,25 @@ describe.each(encoders)('%s', (variant) => {
         .trim()
         .replace(/^\u2581/, ''),
     ).toBe(text);
+  });
+
+  it('has special tokens of a pooling behind its own, in the exported folder too', async () => {
+    const model = await loadEmbeddingModel(variantFolder(variant));
+    const pooling = { type: 'specialTokens', layer: -1, tokens: 2, aggregate: 'mean' } as const;
+    const decoder = decoderWithTokens(model.decoder, tokenNames(2), {});
+    const tokenizer = createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config);
+    const recipe = { ...model.recipe, pooling };
+    const [text, ids] = (await familyGolden(variant)).encoded![0]!;
+    const first = decoder.config.embedding.added!.first;
+    expect([...recipePreparer(recipe, tokenizer)(text).ids]).toEqual([...ids, first, first + 1]);
+    const output = join(await temporary(), 'embedder');
+    await exportFolder({ ...model, decoder, recipe }, output);
+    const embedder = await Embedder.open(output);
+    const { data } = await embedder.encode([text]);
+    await embedder.dispose();
+    const encoder = createModelEncoder({ ...model, decoder, recipe });
+    expect(largestDifference(data, (await encoder.encode([text])).data)).toBeLessThan(1e-5);
+    await encoder.dispose();
   });
 
   it('sees both sides, and says so where it is asked for anything else', async () => {

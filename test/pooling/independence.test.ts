@@ -25,6 +25,7 @@ const poolings = new Map<string, PoolingConfig>([
   ['learned mix of layers', pooling('weightedMean', { layer: { learned: 'all' } })],
   ['self-attention', pooling('selfAttention', { heads: 2, headDimension: 5, feedForwardMultiple: 1 })],
   ['tuner over two layers', pooling('lmort', { layer: [1, -1], blocks: 2, heads: 2, headDimension: 5 })],
+  ['special tokens, their mean', pooling('specialTokens', { tokens: 2, aggregate: 'mean' })],
   ['dense head', pooling('mean', { head: { type: 'dense', dimensions: 24 } })],
 ]);
 

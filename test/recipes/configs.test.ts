@@ -57,6 +57,15 @@ describe('the run schema', () => {
     }
   };
 
+  it('takes special tokens, the same number in every stage', () => {
+    const pooling = 'pooling={type: specialTokens, tokens: 3, aggregate: mean}';
+    expect(problems(pooling, 'stages.simcse.pooling={type: specialTokens}')).toBe('');
+    expect(problems(pooling, 'stages.simcse.pooling={type: specialTokens, tokens: 4}')).toMatch(
+      /got 4, expected 3, as the run's other pooling has it/,
+    );
+    expect(problems('pooling={type: specialTokens, tokens: 0}')).toMatch(/pooling\.tokens/);
+  });
+
   it('takes a method by name, and says what contradicts it', () => {
     const read = (...overrides: string[]) =>
       parseConfig(minimal, { file: 'run.yaml', overrides, schema: runSchema }).config;

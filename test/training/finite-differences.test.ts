@@ -85,6 +85,19 @@ const cases = [
     'mean',
     { layer: { learned: 'all' }, head: { type: 'dense', dimensions: 12 } },
   ],
+  [
+    'SimCSE over special tokens and LoRA, tied',
+    { objective: 'simcse', scale: 3 },
+    lora({ dropout: 0.2 }),
+    'specialTokens',
+    { aggregate: 'mean' },
+  ],
+  [
+    'SimCSE over the last special token, nothing else trained',
+    { objective: 'simcse', scale: 3 },
+    { type: 'none' },
+    'specialTokens',
+  ],
   ['SimCSE, all weights, tied', { objective: 'simcse', scale: 3 }, FULL, 'weightedMean'],
   [
     'SimCSE with pooled padding',
