@@ -197,7 +197,11 @@ function eosOf(tokenizer: TextTokenizer): number {
 function idOf(token: string, tokenizer: TextTokenizer): number {
   const id = tokenizer.tokenId(token);
   if (id !== undefined) return id;
-  throw userError({ what: 'the tokenizer has no special token to append', where: 'tokenizer.json', got: token });
+  throw userError({
+    what: 'the tokenizer has no special token to append',
+    where: 'tokenizer.json',
+    got: token,
+  });
 }
 
 function checkFrameFits({

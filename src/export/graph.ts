@@ -153,10 +153,7 @@ function withEnding(ids: Tensor, mask: Tensor, { first, count }: AddedTokens): T
     .cumsum(-1)
     .sub(mask.sum(-1, true))
     .add(scalar(count - 1, 'int32'));
-  const atEnd = place
-    .greaterEqual(scalar(0, 'int32'))
-    .cast('int32')
-    .mul(mask);
+  const atEnd = place.greaterEqual(scalar(0, 'int32')).cast('int32').mul(mask);
   const kept = ids.mul(scalar(1, 'int32').sub(atEnd));
   return kept.add(place.add(scalar(first, 'int32')).mul(atEnd));
 }

@@ -31,8 +31,7 @@ export function decoderWithTokens(
   const { weight: name, width } = config.embedding;
   const table = weightOf(decoder, name);
   const values =
-    rows ??
-    (known === undefined ? freshRows(table, { width, tokens, seed }) : rowsOf(table, tokens, width));
+    rows ?? (known === undefined ? freshRows(table, { width, tokens, seed }) : rowsOf(table, tokens, width));
   const vocabulary = Math.max(config.vocab_size, tokens.first + tokens.count);
   const weights = new Map(decoder.weights);
   const shapes = new Map(decoder.shapes);
@@ -102,10 +101,7 @@ function withRows(
 }
 
 /** A head that predicts the new tokens as it does an average one. */
-function grown(
-  head: Weight,
-  { rows, width }: { readonly rows: number; readonly width: number },
-): Weight {
+function grown(head: Weight, { rows, width }: { readonly rows: number; readonly width: number }): Weight {
   const old = head.length / width;
   if (old === rows) return head;
   const { mean } = columnStatistics(head, width, old);

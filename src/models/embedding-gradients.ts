@@ -51,7 +51,9 @@ export class EmbeddingGradients {
 
   /** Whether any of them is trained. */
   get any(): boolean {
-    return this.tableTrained || Object.keys(embeddingShapes(this.config)).some((name) => this.trainable.has(name));
+    return (
+      this.tableTrained || Object.keys(embeddingShapes(this.config)).some((name) => this.trainable.has(name))
+    );
   }
 
   /** Whether rows of the table of tokens are trained, all of them or those of added tokens. */

@@ -32,10 +32,7 @@ export function createPooling(config: PoolingConfig, size: PoolingSize): Pooling
 }
 
 function poolingOf(config: PoolingConfig, size: PoolingSize): Pooling {
-  const mixed = withLayerMix(
-    plainPooling(config, size),
-    mixedLayers(config, size.num_hidden_layers),
-  );
+  const mixed = withLayerMix(plainPooling(config, size), mixedLayers(config, size.num_hidden_layers));
   const routing = 'routing' in config ? config.routing : undefined;
   const standardise = config.standardise === true;
   if (routing === undefined && !standardise) return headed(mixed, config.head, size.hidden_size);

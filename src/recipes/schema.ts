@@ -62,7 +62,9 @@ export const runSchema = z
     const added = new Set<number>();
     for (const [path, one] of [
       [['pooling'], pooling] as const,
-      ...Object.entries(config.stages).map(([name, stage]) => [['stages', name, 'pooling'], stage.pooling] as const),
+      ...Object.entries(config.stages).map(
+        ([name, stage]) => [['stages', name, 'pooling'], stage.pooling] as const,
+      ),
     ]) {
       if (one?.type !== 'specialTokens') continue;
       const [first] = added.add(one.tokens);

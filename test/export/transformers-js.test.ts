@@ -90,7 +90,9 @@ describe('texts that transformers.js cuts at their end, special tokens and all',
     expect(inputs.input_ids.dims).toEqual([texts.length, 7]);
     const { sentence_embedding: vectors } = (await theirs(inputs)) as { sentence_embedding: Tensor };
     await theirs.dispose();
-    expect(largestDifference(vectors.data as Float32Array, (await encodeWith(model)).data)).toBeLessThan(1e-5);
+    expect(largestDifference(vectors.data as Float32Array, (await encodeWith(model)).data)).toBeLessThan(
+      1e-5,
+    );
   });
 });
 

@@ -151,7 +151,9 @@ describe('a decoder with special tokens', () => {
       { length: 24 },
       (_, i) => Array.from({ length: 72 }, (_, row) => table[row * 24 + i]!).reduce((a, b) => a + b) / 72,
     );
-    const deviation = Math.sqrt(table.reduce((sum, x, i) => sum + (x - mean[i % 24]!) ** 2, 0) / table.length);
+    const deviation = Math.sqrt(
+      table.reduce((sum, x, i) => sum + (x - mean[i % 24]!) ** 2, 0) / table.length,
+    );
     const noise = Math.sqrt(rows.reduce((sum, x, i) => sum + (x - mean[i % 24]!) ** 2, 0) / rows.length);
     expect(noise / deviation).toBeGreaterThan(0.07);
     expect(noise / deviation).toBeLessThan(0.13);
@@ -195,7 +197,9 @@ describe('a decoder with special tokens', () => {
 
   it('embeds nothing before the first block', async () => {
     const { config } = await tinyDecoder();
-    expect(() => createPooling(pooling('specialTokens', { layer: 0 }), config)).toThrow(/before the first block/);
+    expect(() => createPooling(pooling('specialTokens', { layer: 0 }), config)).toThrow(
+      /before the first block/,
+    );
   });
 });
 

@@ -132,7 +132,9 @@ describe('the gradient of a stage with dropout is the slope of its loss', () => 
     );
     expect(norm).toBeGreaterThan(1e-2);
     const uphill = new Map([...gradient].map(([name, g]) => [name, g.map((value) => value / norm)]));
-    expect((await slope(stage, { step, direction: uphill, h: 5e-3 })) / norm).toBeCloseTo(1, 2);
+    // A steep loss is a curved one: it is changed by a few hundredths at most.
+    const h = Math.min(5e-3, 0.02 / norm);
+    expect((await slope(stage, { step, direction: uphill, h })) / norm).toBeCloseTo(1, 2);
     // The steepest parameter of a few arrays, one by one.
     const steepest = [...gradient]
       .map(([name, g]) => ({

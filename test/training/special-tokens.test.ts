@@ -44,7 +44,11 @@ function runOf(
   decoder: Decoder,
   tuning: TuningConfig,
 ): {
-  readonly create: (name: string, stage: StageConfig, previous?: readonly FinishedStage[]) => Promise<StageRunner>;
+  readonly create: (
+    name: string,
+    stage: StageConfig,
+    previous?: readonly FinishedStage[],
+  ) => Promise<StageRunner>;
   readonly saved: StageModel[];
 } {
   const saved: StageModel[] = [];
@@ -97,7 +101,10 @@ describe('what is trained', () => {
     expect(start.length).toBe(3 * 24);
     for (let row = 0; row < 3; row++)
       expect(
-        relativeDifference(trained.subarray(row * 24, row * 24 + 24), start.subarray(row * 24, row * 24 + 24)),
+        relativeDifference(
+          trained.subarray(row * 24, row * 24 + 24),
+          start.subarray(row * 24, row * 24 + 24),
+        ),
       ).toBeGreaterThan(0.01);
     expect((decoder.weights.get(TABLE) as Float32Array).subarray(0, table.length)).toEqual(table);
     expect(relativeDifference((await runner.encode(SENTENCES)).data, before)).toBeGreaterThan(0.01);

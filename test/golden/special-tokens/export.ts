@@ -15,7 +15,10 @@ export async function exportGolden(output: string, aggregate: 'last' | 'mean'): 
   const model = await loadEmbeddingModel(new URL('../llama/tied', import.meta.url).pathname);
   const pooling = { type: 'specialTokens', layer: -1, tokens: 3, aggregate } as const;
   const decoder = decoderWithTokens(model.decoder, specialTokens(pooling), { rows: Float32Array.from(rows) });
-  await exportFolder({ ...model, decoder, recipe: { ...model.recipe, pooling, maxTokens: MAX_TOKENS } }, output);
+  await exportFolder(
+    { ...model, decoder, recipe: { ...model.recipe, pooling, maxTokens: MAX_TOKENS } },
+    output,
+  );
 }
 
 const [output, aggregate] = process.argv.slice(2);
