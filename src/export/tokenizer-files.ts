@@ -25,8 +25,8 @@ export function paddingSide({ pooling }: Pick<EmbeddingRecipe, 'pooling'>): Padd
 }
 
 /**
- * The tokenizer as other tools load it: its post-processor adds what our preparer adds (bos, the end token of eos pooling, special tokens), there is
- * a token to pad with, texts are cut where ours are, and no chat template, in which some tools would wrap every text.
+ * The tokenizer as other tools load it: its post-processor adds what our preparer adds (bos, the end token of eos pooling, the tokens of
+ * specialTokens), there is a token to pad with, texts are cut where ours are, and no chat template, in which some tools would wrap every text.
  */
 export function tokenizerFiles(recipe: EmbeddingRecipe, tokenizer: TextTokenizer): TokenizerFiles {
   const bos = tokenizer.addBos ? tokenizer.bosTokenId : undefined;
@@ -52,8 +52,8 @@ export function tokenizerFiles(recipe: EmbeddingRecipe, tokenizer: TextTokenizer
       truncation: null,
       padding: null,
       post_processor: template(tokenizer, {
-        before: tokensOf([bos], tokenizer),
-        after: [...tokensOf([eos], tokenizer), ...specialTokens(recipe.pooling)],
+        before: [bos],
+        after: [eos, ...specialTokens(recipe.pooling).map((token) => tokenizer.tokenId(token))],
       }),
     },
     config,
@@ -70,13 +70,15 @@ export function tokenizerFiles(recipe: EmbeddingRecipe, tokenizer: TextTokenizer
 /** `before text after` as the tokenizers library writes it; without either, only a byte-level post-processor, which adds nothing, stays. */
 function template(
   tokenizer: TextTokenizer,
-  { before, after }: { readonly before: readonly string[]; readonly after: readonly string[] },
+  { before, after }: Readonly<Record<'before' | 'after', readonly (number | undefined)[]>>,
 ): unknown {
   const own = tokenizer.json['post_processor'];
-  const tokens = [...before, ...after];
-  if (tokens.length === 0) return isRecord(own) && own['type'] === 'ByteLevel' ? own : null;
-  const special = (names: readonly string[], type: number) =>
-    names.map((id) => ({ SpecialToken: { id, type_id: type } }));
+  const ids = [...before, ...after].filter((id) => id !== undefined);
+  if (ids.length === 0) return isRecord(own) && own['type'] === 'ByteLevel' ? own : null;
+  const special = (side: readonly (number | undefined)[], type: number) =>
+    side.flatMap((id) =>
+      id === undefined ? [] : [{ SpecialToken: { id: tokenizer.decode([id]), type_id: type } }],
+    );
   const sequence = (id: 'A' | 'B', type: number) => [
     ...special(before, type),
     { Sequence: { id, type_id: type } },
@@ -87,13 +89,12 @@ function template(
     single: sequence('A', 0),
     pair: [...sequence('A', 0), ...sequence('B', 1)],
     special_tokens: Object.fromEntries(
-      tokens.map((token) => [token, { id: token, ids: [tokenizer.tokenId(token)], tokens: [token] }]),
+      ids.map((id) => {
+        const token = tokenizer.decode([id]);
+        return [token, { id: token, ids: [id], tokens: [token] }];
+      }),
     ),
   };
-}
-
-function tokensOf(ids: readonly (number | undefined)[], tokenizer: TextTokenizer): string[] {
-  return ids.flatMap((id) => (id === undefined ? [] : [tokenizer.decode([id])]));
 }
 
 /** Any token will do: padding is masked. */

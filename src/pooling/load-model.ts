@@ -1,35 +1,27 @@
-import { basename, join, resolve } from 'node:path';
-import { findAddedTokens } from '../data/added-tokens.js';
+import { join } from 'node:path';
 import { parsePrompt } from '../data/prompt-frame.js';
 import { isPromptPreset, type PromptPreset } from '../data/prompt-presets.js';
 import type { PromptConfig } from '../data/schema.js';
 import { checkTokenizerFits, createTokenizer } from '../data/tokenizer.js';
-import { ADDED_ROWS, decoderWithTokens } from '../models/added-tokens.js';
 import { loadDecoder, type Decoder } from '../models/decoder.js';
 import { positionLimit, type DecoderConfig } from '../models/decoder-config.js';
 import { checkpointNames } from '../models/families/index.js';
 import { matrixLayout } from '../models/lora.js';
 import { mergeAdapter } from '../models/merge-adapter.js';
 import type { AttentionMode, ResidentPrecision, WindowMode } from '../models/schema.js';
-import {
-  localModel,
-  openDecoder,
-  openSafetensors,
-  readAdapter,
-  type WeightStore,
-} from '../models/weights/index.js';
-import { openWeights } from '../models/weights/hf-folder.js';
-import { userError, type UserError } from '../shared/errors.js';
+import { localModel, openDecoder, readAdapter } from '../models/weights/index.js';
+import { userError } from '../shared/errors.js';
 import { exists, statOrUserError } from '../shared/files.js';
 import { assetPath } from '../shared/package.js';
 import { withPrompt, type EmbeddingModel, type EmbeddingRecipe } from './embedding-model.js';
 import { chosenLayers } from './layers.js';
 import { readManifest, type Manifest } from './manifest.js';
 import { findMethod, withMethod } from './methods.js';
-import { generatedTokens, savedShapes, specialTokens } from './registry.js';
-import { endOfTemplate, openReleasedHead, readReleasedModules } from './released-modules.js';
+import { generatedTokens } from './registry.js';
+import { endOfTemplate, readReleasedModules } from './released-modules.js';
 import { poolingSchema, type LayerChoice, type PoolingConfig, type RoutingConfig } from './schema.js';
 import { weightBytes } from './trained-folder.js';
+import { poolingParametersOf, withTrainedTokens } from './trained-parameters.js';
 
 /** Parts of a recipe that the user wants otherwise than the model's own. */
 export interface RecipeOverrides {
@@ -80,7 +72,7 @@ export async function loadEmbeddingModel(
     overrides,
   );
   chosenLayers(recipe.pooling, bare.config.num_hidden_layers);
-  const decoder = await withTokens(path, recipe, bare);
+  const decoder = await withTrainedTokens(path, recipe, bare);
   checkAttention(recipe.attention, decoder.config);
   if (recipe.prompt !== undefined) parsePrompt(recipe.prompt);
   checkMaxTokens(recipe.maxTokens + generatedTokens(recipe.pooling) - 1, decoder);
@@ -93,29 +85,6 @@ export async function loadEmbeddingModel(
     lineage: manifest?.lineage ?? [],
     ...(manifest === undefined ? {} : { manifest }),
   };
-}
-
-/**
- * The decoder with the special tokens of its recipe: their trained rows lie beside an adapter, or in the table of merged weights.
- * @throws UserError where the model has none
- */
-async function withTokens(path: string, recipe: EmbeddingRecipe, decoder: Decoder): Promise<Decoder> {
-  const names = specialTokens(recipe.pooling);
-  if (names.length === 0) return decoder;
-  const file = join(resolve(path), 'pooling.safetensors');
-  const store = path !== 'embedded' && (await exists(file)) ? await openSafetensors(file) : undefined;
-  try {
-    const info = store?.info(ADDED_ROWS);
-    if (store === undefined || info === undefined) {
-      if (findAddedTokens(decoder.tokenizer, names) === undefined) throw untrained(path, recipe);
-      return decoderWithTokens(decoder, names, {});
-    }
-    const shape = [names.length, decoder.config.embedding.width];
-    checkShape(ADDED_ROWS, { path, got: info.shape, expected: shape });
-    return decoderWithTokens(decoder, names, { rows: await store.read(ADDED_ROWS) });
-  } finally {
-    await store?.close();
-  }
 }
 
 async function manifestOf(path: string): Promise<Manifest | undefined> {
@@ -330,80 +299,4 @@ export function checkAttention(
     got: String(attention.lastLayers),
     expected: `at most ${layers}`,
   });
-}
-
-function trainedPart({ type, head, layer, standardise }: PoolingConfig): string {
-  if (['latentAttention', 'selfAttention', 'lmort', 'specialTokens'].includes(type)) return `${type} pooling`;
-  if (typeof layer === 'object' && 'learned' in layer) return 'a learned mix of layers';
-  if (standardise === true) return 'standardisation (lmvec calibrate)';
-  return `a ${head?.type ?? ''} head`;
-}
-
-/** Weights of a folder whose decoder and pooling lie in one file, as NV-Embed's release has them. */
-async function releasedPooling(
-  path: string,
-  shapes: ReadonlyMap<string, unknown>,
-): Promise<WeightStore | undefined> {
-  if (!(await exists(join(path, 'config.json')))) return undefined;
-  const store = await openWeights(path);
-  if (store.names.some((name) => shapes.has(name))) return store;
-  await store.close();
-  return undefined;
-}
-
-function untrained(path: string, { pooling }: EmbeddingRecipe): UserError {
-  return userError({
-    what: `${trainedPart(pooling)} is trained, and this model has none`,
-    where: basename(path),
-    hint: 'train it: pooling.type in a recipe',
-  });
-}
-
-/** @throws UserError where a parameter of a pooling is missing or of another size */
-function checkShape(
-  name: string,
-  {
-    path,
-    got,
-    expected,
-  }: {
-    readonly path: string;
-    readonly got: readonly number[] | undefined;
-    readonly expected: readonly number[];
-  },
-): void {
-  if (got?.join() === expected.join()) return;
-  throw userError({
-    what: `pooling parameter ${name} does not fit`,
-    where: path,
-    got: got === undefined ? 'nothing' : `[${got.join(', ')}]`,
-    expected: `[${expected.join(', ')}]`,
-  });
-}
-
-/** The pooling's trained parameters. @throws UserError where the model has none of its kind. */
-async function poolingParametersOf(
-  path: string,
-  recipe: EmbeddingRecipe,
-  decoder: Decoder,
-): Promise<Map<string, Float32Array>> {
-  const parameters = new Map<string, Float32Array>();
-  const shapes = savedShapes(recipe.pooling, decoder.config);
-  if (shapes.size === 0) return parameters;
-  const own = join(resolve(path), 'pooling.safetensors');
-  const store = (await exists(own))
-    ? await openSafetensors(own)
-    : ((await openReleasedHead(path)) ?? (await releasedPooling(path, shapes)));
-  if (path === 'embedded' || store === undefined) {
-    throw untrained(path, recipe);
-  }
-  try {
-    for (const [name, shape] of shapes) {
-      checkShape(name, { path, got: store.info(name)?.shape, expected: shape });
-      parameters.set(name, await store.read(name));
-    }
-  } finally {
-    await store.close();
-  }
-  return parameters;
 }

@@ -1,0 +1,111 @@
+import { basename, join, resolve } from 'node:path';
+import { findAddedTokens } from '../data/added-tokens.js';
+import { ADDED_ROWS, decoderWithTokens } from '../models/added-tokens.js';
+import type { Decoder } from '../models/decoder.js';
+import { openWeights } from '../models/weights/hf-folder.js';
+import { openSafetensors, type WeightStore } from '../models/weights/index.js';
+import { userError, type UserError } from '../shared/errors.js';
+import { exists } from '../shared/files.js';
+import type { EmbeddingRecipe } from './embedding-model.js';
+import { savedShapes, specialTokens } from './registry.js';
+import { openReleasedHead } from './released-modules.js';
+import type { PoolingConfig } from './schema.js';
+
+/**
+ * The decoder with the special tokens of its recipe: their trained rows lie beside an adapter, or in the table of merged weights.
+ * @throws UserError where the model has none
+ */
+export async function withTrainedTokens(path: string, recipe: EmbeddingRecipe, decoder: Decoder): Promise<Decoder> {
+  const names = specialTokens(recipe.pooling);
+  if (names.length === 0) return decoder;
+  const file = join(resolve(path), 'pooling.safetensors');
+  const store = path !== 'embedded' && (await exists(file)) ? await openSafetensors(file) : undefined;
+  try {
+    const info = store?.info(ADDED_ROWS);
+    if (store === undefined || info === undefined) {
+      if (findAddedTokens(decoder.tokenizer, names) === undefined) throw untrained(path, recipe);
+      return decoderWithTokens(decoder, names, {});
+    }
+    const shape = [names.length, decoder.config.embedding.width];
+    checkShape(ADDED_ROWS, { path, got: info.shape, expected: shape });
+    return decoderWithTokens(decoder, names, { rows: await store.read(ADDED_ROWS) });
+  } finally {
+    await store?.close();
+  }
+}
+
+function trainedPart({ type, head, layer, standardise }: PoolingConfig): string {
+  if (['latentAttention', 'selfAttention', 'lmort', 'specialTokens'].includes(type)) return `${type} pooling`;
+  if (typeof layer === 'object' && 'learned' in layer) return 'a learned mix of layers';
+  if (standardise === true) return 'standardisation (lmvec calibrate)';
+  return `a ${head?.type ?? ''} head`;
+}
+
+/** Weights of a folder whose decoder and pooling lie in one file, as NV-Embed's release has them. */
+async function releasedPooling(
+  path: string,
+  shapes: ReadonlyMap<string, unknown>,
+): Promise<WeightStore | undefined> {
+  if (!(await exists(join(path, 'config.json')))) return undefined;
+  const store = await openWeights(path);
+  if (store.names.some((name) => shapes.has(name))) return store;
+  await store.close();
+  return undefined;
+}
+
+function untrained(path: string, { pooling }: EmbeddingRecipe): UserError {
+  return userError({
+    what: `${trainedPart(pooling)} is trained, and this model has none`,
+    where: basename(path),
+    hint: 'train it: pooling.type in a recipe',
+  });
+}
+
+/** @throws UserError where a parameter of a pooling is missing or of another size */
+function checkShape(
+  name: string,
+  {
+    path,
+    got,
+    expected,
+  }: {
+    readonly path: string;
+    readonly got: readonly number[] | undefined;
+    readonly expected: readonly number[];
+  },
+): void {
+  if (got?.join() === expected.join()) return;
+  throw userError({
+    what: `pooling parameter ${name} does not fit`,
+    where: path,
+    got: got === undefined ? 'nothing' : `[${got.join(', ')}]`,
+    expected: `[${expected.join(', ')}]`,
+  });
+}
+
+/** The pooling's trained parameters. @throws UserError where the model has none of its kind. */
+export async function poolingParametersOf(
+  path: string,
+  recipe: EmbeddingRecipe,
+  decoder: Decoder,
+): Promise<Map<string, Float32Array>> {
+  const parameters = new Map<string, Float32Array>();
+  const shapes = savedShapes(recipe.pooling, decoder.config);
+  if (shapes.size === 0) return parameters;
+  const own = join(resolve(path), 'pooling.safetensors');
+  const store = (await exists(own))
+    ? await openSafetensors(own)
+    : ((await openReleasedHead(path)) ?? (await releasedPooling(path, shapes)));
+  if (path === 'embedded' || store === undefined) {
+    throw untrained(path, recipe);
+  }
+  try {
+    for (const [name, shape] of shapes) {
+      checkShape(name, { path, got: store.info(name)?.shape, expected: shape });
+      parameters.set(name, await store.read(name));
+    }
+  } finally {
+    await store.close();
+  }
+  return parameters;
+}
