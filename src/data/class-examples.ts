@@ -51,10 +51,15 @@ export function classExamples(name: string, items: readonly LabelledText[], seed
         query: text,
         positive: textAt(items, positive),
         negatives: [...chosen].map((item) => textAt(items, item)),
-        group: `${name}\0${label}`,
+        group: groupOf(name, label),
+        negativeGroups: [...chosen].map((item) => groupOf(name, (items[item] as LabelledText).label)),
       };
     },
   };
+}
+
+function groupOf(name: string, label: string): string {
+  return `${name}\0${label}`;
 }
 
 function membersOf(classes: ReadonlyMap<string, readonly number[]>, label: string): readonly number[] {

@@ -8,8 +8,10 @@ export interface RankedExample {
   readonly negatives: readonly string[];
   /** What a teacher gave the positive, then each negative. */
   readonly teacher?: readonly number[];
-  /** Texts of examples of one group are no negatives of each other: items of one class. */
+  /** Texts of one group are no negatives of each other: items of one class. */
   readonly group?: string;
+  /** The group of each negative, where there are groups. */
+  readonly negativeGroups?: readonly string[];
 }
 
 /** Two texts and how alike they are; only the order of the scores matters. */
@@ -31,18 +33,36 @@ export interface ExampleSet {
   example(index: number, draw: number, negatives: number): Example;
 }
 
-/** A set that holds its examples. Examples without negatives get `randomNegatives` positives of others, other ones for each draw. */
+/**
+ * A set that holds its examples. Examples without negatives get `randomNegatives` positives of others, other ones for each draw; not those that a
+ * teacher scored: it did not score these.
+ */
 export function listedExamples(
   name: string,
   examples: readonly Example[],
   { randomNegatives = 0, seed = 0 }: { readonly randomNegatives?: number; readonly seed?: number } = {},
 ): ExampleSet {
-  const drawn = (index: number, draw: number, count: number): string[] => {
+  let positives: ReadonlyMap<string, ReadonlySet<string>> | undefined;
+  const drawn = (
+    index: number,
+    query: string,
+    { draw, count }: { draw: number; count: number },
+  ): string[] => {
     const random = randomStream(hashKey(seed, draw, index));
-    return Array.from({ length: Math.min(count, examples.length - 1) }, () => {
-      const other = (index + 1 + random.integer(examples.length - 1)) % examples.length;
-      return positiveOf(examples[other] as Example);
-    });
+    positives ??= positivesByQuery(examples);
+    const known = positives.get(query);
+    const chosen = new Set<string>();
+    for (let i = 0; i < count; i++) {
+      const start = random.integer(examples.length);
+      // Where the text is taken already, or no negative, the next one that is.
+      for (let step = 0; step < examples.length; step++) {
+        const text = positiveOf(examples[(start + step) % examples.length] as Example);
+        if (text === query || known?.has(text) === true || chosen.has(text)) continue;
+        chosen.add(text);
+        break;
+      }
+    }
+    return [...chosen];
   };
   return {
     name,
@@ -52,13 +72,27 @@ export function listedExamples(
       const example = examples[index] as Example;
       if (example.form === 'scored') return example;
       if (example.negatives.length > 0) return withFewer(example, negatives, draw);
-      return { ...example, negatives: drawn(index, draw, Math.min(negatives, randomNegatives)) };
+      const count = Math.min(negatives, randomNegatives);
+      if (count === 0 || example.teacher !== undefined) return example;
+      return { ...example, negatives: drawn(index, example.query, { draw, count }) };
     },
   };
 }
 
 function positiveOf(example: Example): string {
   return example.form === 'ranked' ? example.positive : example.second;
+}
+
+/** All positives of each query: it may stand in several examples. */
+function positivesByQuery(examples: readonly Example[]): Map<string, Set<string>> {
+  const positives = new Map<string, Set<string>>();
+  for (const example of examples) {
+    if (example.form === 'scored') continue;
+    const known = positives.get(example.query);
+    if (known === undefined) positives.set(example.query, new Set([example.positive]));
+    else known.add(example.positive);
+  }
+  return positives;
 }
 
 /** The negatives in turn: draw after draw, all of them are seen. */

@@ -5,7 +5,7 @@ import type { PromptConfig } from '../data/schema.js';
 import type { TextTokenizer } from '../data/tokenizer.js';
 import type { Decoder } from '../models/decoder.js';
 import type { AttentionMode, WindowMode } from '../models/schema.js';
-import { appendsEos, specialTokens } from './registry.js';
+import { appendsEos, readsEnd, specialTokens } from './registry.js';
 import type { PoolingConfig } from './schema.js';
 
 /** How a text becomes an embedding: all that has to travel with the weights. */
@@ -41,8 +41,8 @@ export interface EmbeddingModel {
 }
 
 /**
- * The frame of a recipe and the tokens that are pooled. Where the prompt does not say which: the last token of the whole for `last` and
- * `eos`; otherwise the text's tokens, so that instructions stay out. Special tokens stand behind the whole, and nothing else is pooled.
+ * The frame of a recipe and the tokens that are pooled. Where the prompt does not say which: the last token of the whole for poolings that
+ * read the end; otherwise the text's tokens, so that instructions stay out. Special tokens stand behind the whole, and nothing else is pooled.
  */
 export function promptParts({ prompt, pooling }: Pick<EmbeddingRecipe, 'prompt' | 'pooling'>): {
   readonly frame?: PromptFrame;
@@ -54,8 +54,7 @@ export function promptParts({ prompt, pooling }: Pick<EmbeddingRecipe, 'prompt' 
   if (frame.template === '{text}' && frame.pool === undefined && frame.preparation === 'none')
     return { pool: 'all' };
   if (pooling.type === 'specialTokens') return { frame, pool: 'all' };
-  const readsEnd = pooling.type === 'last' || pooling.type === 'eos';
-  return { frame, pool: frame.pool ?? (readsEnd ? 'all' : 'text') };
+  return { frame, pool: frame.pool ?? (readsEnd(pooling) ? 'all' : 'text') };
 }
 
 /** The recipe with another frame: the name of one of its own prompts, or what `prompt` takes. */

@@ -91,6 +91,13 @@ export function specialTokens(config: PoolingConfig): readonly string[] {
   return config.type === 'specialTokens' ? tokenNames(config.tokens) : [];
 }
 
+/** Whether the last of the pooled tokens alone is the embedding's: what stands behind the text belongs to them. */
+export function readsEnd(config: PoolingConfig): boolean {
+  return (
+    config.type === 'last' || appendsEos(config) || (config.type === 'lmort' && config.aggregate === 'last')
+  );
+}
+
 /** The one registry: a new pooling is a file of its own, a member of the schema and a line here. */
 function plainPooling(config: PoolingConfig, size: PoolingSize): Pooling {
   const { hidden_size: hiddenSize, num_hidden_layers: layers } = size;

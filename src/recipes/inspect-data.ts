@@ -9,7 +9,7 @@ import { contrastiveData } from '../training/contrastive-data.js';
 import { decodePooled } from '../training/objectives/decode-pooled.js';
 import { rolesOf } from '../training/objectives/contrastive-batch.js';
 import type { ContrastiveStageConfig } from '../training/schema.js';
-import { stageRecipe } from '../training/stage-recipe.js';
+import { stageRecipe, stageSeed } from '../training/stage-recipe.js';
 import { runRecipe } from './run-recipe.js';
 import { loadExamples } from './training-examples.js';
 import { loadTrainingTexts } from './training-texts.js';
@@ -50,7 +50,7 @@ export async function inspectData(
       : withAddedTokens(source.files, names).tokenizer;
   const tokenizer = createTokenizer(json, more);
   if (stage.objective === 'contrastive') {
-    const context = { recipe, tokenizer, seed: config.train.seed };
+    const context = { recipe, tokenizer, seed: stageSeed(config.train.seed, name) };
     return describeExamples(config, { name, stage, batch, count, context });
   }
   const prepare = recipePreparer(recipe, tokenizer);

@@ -13,7 +13,6 @@ import { recipePreparer, withPrompt } from '../pooling/embedding-model.js';
 import { normaliseRows, PackedEncoder } from '../pooling/packed-encoder.js';
 import { createPooling } from '../pooling/registry.js';
 import { userError } from '../shared/errors.js';
-import { hashKey, hashString } from '../shared/random.js';
 import { learningRateAt } from './learning-rate.js';
 import { planMemory } from './memory/plan.js';
 import { gradCacheStep } from './grad-cache.js';
@@ -30,7 +29,7 @@ import {
   isMatrix,
   sizeOf,
 } from './trained-weights.js';
-import { stageRecipe, textLengths } from './stage-recipe.js';
+import { stageRecipe, stageSeed, textLengths } from './stage-recipe.js';
 import { lineageOf } from './lineage.js';
 import { createObjective } from './objectives/create.js';
 
@@ -55,7 +54,7 @@ function leastMoved(device: Device): SavePolicy | undefined {
 export async function createStage(options: CreateOptions): Promise<StageRunner> {
   const { decoder, previous, tokenizer, threads } = options;
   const stage = withinPositions(options.stage, decoder);
-  const seed = hashKey(options.seed, hashString(options.name));
+  const seed = stageSeed(options.seed, options.name);
   const tuning = stage.tuning ?? options.tuning;
   const recipe = stageRecipe(options.recipe, stage);
   const pool = new TensorPool(options.device);

@@ -1,4 +1,5 @@
 import { recipePreparer, withPrompt, type EmbeddingRecipe } from '../pooling/embedding-model.js';
+import { hashKey, hashString } from '../shared/random.js';
 import { exampleLengths } from './contrastive-data.js';
 import type { StageConfig } from './schema.js';
 import type { CreateOptions } from './decoder-stage.js';
@@ -11,6 +12,11 @@ export function stageRecipe(recipe: EmbeddingRecipe, stage: StageConfig): Embedd
     ...(stage.pooling === undefined ? {} : { pooling: stage.pooling }),
     maxTokens: stage.maxTokens,
   };
+}
+
+/** What a stage's choices come from: each stage of a run draws others. */
+export function stageSeed(seed: number, name: string): number {
+  return hashKey(seed, hashString(name));
 }
 
 /** Texts that are tokenised to learn how long they are. */

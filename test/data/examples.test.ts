@@ -20,6 +20,13 @@ const pairs = (name: string, count: number): Example[] =>
     negatives: [],
   }));
 
+const ranked = (query: string, positive: string): Example => ({
+  form: 'ranked',
+  query,
+  positive,
+  negatives: [],
+});
+
 describe('mixture', () => {
   const sizes = fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 4 });
 
@@ -72,6 +79,21 @@ describe('mixture', () => {
     expect(new Set(batch.map(({ example }) => (example as RankedExample).query)).size).toBe(16);
   });
 
+  it('draws random negatives that differ from each other and answer no equal query', () => {
+    // One query with five answers, and few others: chance alone would hit them.
+    const examples: Example[] = [
+      ...Array.from({ length: 5 }, (_, i) => ranked('shared', `answer ${i}`)),
+      ...Array.from({ length: 4 }, (_, i) => ranked(`query ${i}`, `other ${i % 3}`)),
+    ];
+    const set = listedExamples('r', examples, { randomNegatives: 3, seed: 2 });
+    for (let draw = 0; draw < 50; draw++) {
+      const { negatives } = set.example(draw % 5, draw, 7) as RankedExample;
+      expect([...negatives].sort()).toEqual(['other 0', 'other 1', 'other 2']);
+      expect((set.example(8, draw, 2) as RankedExample).negatives).toHaveLength(2);
+    }
+    expect(set.example(0, 4, 3)).toEqual(set.example(0, 4, 3));
+  });
+
   it('takes negatives in turn, epoch after epoch', () => {
     const set = listedExamples('n', [
       { form: 'ranked', query: 'q', positive: 'p', negatives: ['a', 'b', 'c'], teacher: [9, 1, 2, 3] },
@@ -84,8 +106,9 @@ describe('mixture', () => {
   });
 });
 
+const items = Array.from({ length: 30 }, (_, i) => ({ text: `t${i}`, label: `c${i % 4}` }));
+
 describe('labelled classes as examples', () => {
-  const items = Array.from({ length: 30 }, (_, i) => ({ text: `t${i}`, label: `c${i % 4}` }));
   const labels = new Map(items.map(({ text, label }) => [text, label]));
 
   it('positive of the class, negatives of others, never the query itself; another draw, others', () => {
@@ -116,7 +139,13 @@ describe('labelled classes as examples', () => {
 });
 
 describe('what is no negative of a query', () => {
-  const example = (query: string, positive: string, negatives: string[] = [], group?: string) => ({
+  const example = (
+    query: string,
+    positive: string,
+    negatives: string[] = [],
+    group?: string,
+    negativeGroups?: string[],
+  ) => ({
     set: 0,
     example: {
       form: 'ranked' as const,
@@ -124,6 +153,7 @@ describe('what is no negative of a query', () => {
       positive,
       negatives,
       ...(group === undefined ? {} : { group }),
+      ...(negativeGroups === undefined ? {} : { negativeGroups }),
     },
   });
   const excluded = (
@@ -151,6 +181,33 @@ describe('what is no negative of a query', () => {
     ).toEqual(['0101', '1001', '0001']);
     expect(excluded([example('a', 'A', ['N']), example('b', 'B', ['A'])])).toEqual(['00011', '00001']);
     expect(excluded([example('a', 'A'), example('b', 'A')], { mask: false })).toEqual(['001', '001']);
+  });
+
+  it("another example's negatives that are of the query's class", () => {
+    const drawn = [
+      example('a', 'A', ['x'], 'g', ['h']),
+      example('b', 'B', ['y'], 'h', ['g']),
+      example('c', 'C', ['z'], 'k', ['g']),
+    ];
+    expect(excluded(drawn)).toEqual(['0000111', '0001001', '0000001']);
+    expect(excluded(drawn, { mask: false })).toEqual(['0000001', '0000001', '0000001']);
+    const labels = new Map(items.map(({ text, label }) => [text, label]));
+    const set = classExamples('classes', items, 5);
+    const batch = Array.from({ length: 12 }, (_, i) => ({ set: 0, example: set.example(i, 0, 3) }));
+    const roles = rolesOf(batch, [true]);
+    const { owner } = roles.ranked!;
+    const matrix = excludedDocuments(roles.ranked!, {
+      first: 0,
+      rows: 12,
+      columns: owner.length,
+      maskDuplicates: true,
+    });
+    for (let query = 0; query < 12; query++)
+      for (let document = 0; document < owner.length; document++) {
+        const [asked, found] = [roles.texts[query]!, roles.texts[12 + document]!];
+        if (document !== query && labels.get(asked.text) === labels.get(found.text))
+          expect(matrix[query * owner.length + document], `${asked.text} ${found.text}`).toBe(1);
+      }
   });
 
   it('without in-batch negatives: all but its own', () => {

@@ -6,6 +6,7 @@ import { loadConfig, parseConfig } from '../../src/config/load.js';
 import { Embedder } from '../../src/embedder/embedder.js';
 import { evaluate } from '../../src/recipes/evaluate.js';
 import { inspectData } from '../../src/recipes/inspect-data.js';
+import { openTrainingParts } from '../../src/recipes/open-training-parts.js';
 import { runSchema } from '../../src/recipes/schema.js';
 import { train } from '../../src/recipes/train.js';
 import { exists } from '../../src/shared/files.js';
@@ -202,6 +203,18 @@ describe('a run of contrastive stages', () => {
     );
     expect(shown).toMatch(/negative 1\n\s+text: "a dog \d+"/);
     expect(shown).toMatch(/positive\n\s+text: "answer \d+ on cats"\n\s+embedded: "answer/);
+  });
+
+  it('shows the batches that are trained on', async () => {
+    const config = parsed('stages.first.sets=[triples]', 'output=none');
+    const parts = await openTrainingParts(config);
+    const stage = await parts.createStage({ name: 'first', stage: config.stages['first']!, previous: [] });
+    const { firstBatch } = await stage.describe();
+    const shown = await inspectData(config, { count: 5 });
+    const queries = [...shown.matchAll(/query\n\s+text: "(.*)"/g)].map(([, text]) => text);
+    expect(firstBatch.slice(0, 5).map((text) => text.split('› ')[1])).toEqual(queries);
+    await stage.dispose();
+    await parts.close();
   });
 
   it('names mistakes with their places', () => {

@@ -16,8 +16,9 @@ export interface RankedRoles {
   /** Equal numbers are equal texts: [Q] of the queries, [M] of the documents. */
   readonly queryIds: Int32Array;
   readonly documentIds: Int32Array;
-  /** [Q]: equal numbers are of one class; -1 where there are no classes. */
+  /** [Q], [M]: equal numbers are of one class; -1 where there are no classes. */
   readonly groups: Int32Array;
+  readonly documentGroups: Int32Array;
   /** [Q]: whether the other examples' documents are the query's negatives. */
   readonly inBatch: Uint8Array;
   /** By query: what the teacher gave its positive and its negatives. */
@@ -38,7 +39,7 @@ export function rolesOf(drawn: readonly DrawnExample[], inBatch: readonly boolea
   const ranked = drawn.filter(isRanked);
   const scored = drawn.filter(isScored);
   const negatives = ranked.flatMap(({ set, example }, query) =>
-    example.negatives.map((text) => ({ set, text, query })),
+    example.negatives.map((text, i) => ({ set, text, query, group: example.negativeGroups?.[i] })),
   );
   const texts: BatchText[] = [
     ...ranked.map(({ set, example }) => ({ set, side: 'query' as const, text: example.query })),
@@ -73,11 +74,17 @@ function isScored(drawn: DrawnExample): drawn is Scored {
 
 function rankedRoles(
   ranked: readonly Ranked[],
-  negatives: readonly { readonly text: string; readonly query: number }[],
+  negatives: readonly {
+    readonly text: string;
+    readonly query: number;
+    readonly group: string | undefined;
+  }[],
   inBatch: readonly boolean[],
 ): RankedRoles {
   const ids = numbering();
-  const groups = numbering();
+  const numbers = numbering();
+  const numberOf = (group: string | undefined): number => (group === undefined ? -1 : numbers(group));
+  const groups = ranked.map(({ example }) => numberOf(example.group));
   return {
     queries: ranked.length,
     owner: Int32Array.from([...ranked.keys(), ...negatives.map(({ query }) => query)]),
@@ -86,9 +93,8 @@ function rankedRoles(
       ...ranked.map(({ example }) => ids(example.positive)),
       ...negatives.map(({ text }) => ids(text)),
     ]),
-    groups: Int32Array.from(ranked, ({ example }) =>
-      example.group === undefined ? -1 : groups(example.group),
-    ),
+    groups: Int32Array.from(groups),
+    documentGroups: Int32Array.from([...groups, ...negatives.map(({ group }) => numberOf(group))]),
     inBatch: Uint8Array.from(ranked, ({ set }) => (inBatch[set] === false ? 0 : 1)),
     teacher: ranked.map(({ example }) => example.teacher),
   };
@@ -113,7 +119,7 @@ export function excludedDocuments(
   roles: RankedRoles,
   { first, rows, columns, maskDuplicates }: ExclusionOptions,
 ): Float32Array {
-  const { queries, owner, queryIds, documentIds, groups, inBatch } = roles;
+  const { queries, owner, queryIds, documentIds, groups, documentGroups, inBatch } = roles;
   const excluded = new Float32Array(rows * columns);
   for (let row = 0; row < rows; row++) {
     const query = first + row;
@@ -132,7 +138,8 @@ export function excludedDocuments(
       const duplicate =
         documentIds[document] === own ||
         documentIds[document] === id ||
-        (document < queries && (queryIds[of] === id || (group >= 0 && groups[of] === group)));
+        (document < queries && queryIds[of] === id) ||
+        (group >= 0 && documentGroups[document] === group);
       if ((other && alone) || (maskDuplicates && duplicate)) excluded[at + document] = 1;
     }
   }
@@ -149,12 +156,13 @@ export interface ExclusionOptions {
 
 /** The roles with queries and positives exchanged: for the loss from positives to queries. */
 export function reversedRoles(roles: RankedRoles): RankedRoles {
-  const { queries, queryIds, documentIds, owner } = roles;
+  const { queries, queryIds, documentIds, owner, groups } = roles;
   return {
     ...roles,
     owner: owner.slice(0, queries),
     queryIds: documentIds.slice(0, queries),
     documentIds: queryIds,
+    documentGroups: groups,
     teacher: [],
   };
 }
