@@ -29,7 +29,10 @@ const ranked = {
 /** Positives of other examples, drawn anew in each epoch, where an example has no negatives of its own. */
 const randomNegatives = z.int().min(0).default(0);
 
-/** Names of columns; the first columns of the file, in their order, where they are left out. */
+/**
+ * Names of columns. Where they are left out: those that are called query, positive, negative or negatives, else the first columns of the file, in
+ * their order, that are not called an id.
+ */
 const queryColumns = { query: column.optional(), positive: column.optional() };
 
 /** One source of examples. */

@@ -110,7 +110,14 @@ interface RankedColumns {
   readonly teacherScores?: string;
 }
 
-/** The columns that were named, the rest taken from the file's own in their order. */
+/** Columns that hold no texts, by their names: they are passed over where columns are taken in their order. */
+const idName = /^(?:id|idx|index|.*[_-](?:id|idx|index))$/i;
+
+/** A column of one of these names is taken for nothing else. */
+const roles = ['query', 'positive', 'negative', 'negatives'] as const;
+type Role = (typeof roles)[number];
+
+/** The columns that were named; those that are called what is asked for; the rest taken from the file's own in their order. */
 async function rankedColumns(config: RankedConfig, path: string): Promise<RankedColumns> {
   const { kind, columns } = config;
   const teacherScores = kind === 'tuples' ? config.columns.teacherScores : undefined;
@@ -121,21 +128,24 @@ async function rankedColumns(config: RankedConfig, path: string): Promise<Ranked
         ? optional(config.columns.negative)
         : [];
   const given = [columns.query, columns.positive, teacherScores, ...(named ?? [])];
-  const free = (await columnsOf(path)).filter((name) => !given.includes(name));
-  const next = (role: string): string => {
-    const name = free.shift();
-    if (name !== undefined) return name;
-    throw userError({
-      what: `no column is left for the ${role}`,
-      where: path,
-      hint: 'name it under columns',
-    });
+  const free = (await columnsOf(path)).filter((name) => !given.includes(name) && !idName.test(name));
+  const next = (...[role, plural]: readonly [Role, Role?]): string => {
+    const own = [role, plural].find((name) => name !== undefined && free.includes(name));
+    const column = own ?? free.find((name) => !(roles as readonly string[]).includes(name));
+    if (column === undefined)
+      throw userError({
+        what: `no column is left for the ${role}`,
+        where: path,
+        hint: 'name it under columns',
+      });
+    free.splice(free.indexOf(column), 1);
+    return column;
   };
   const query = columns.query ?? next('query');
   const positive = columns.positive ?? next('positive');
   // What lmvec mine writes has a column of scores too.
   const others = free.includes('negatives') ? ['negatives'] : free;
-  const negatives = named ?? (kind === 'triplets' ? [next('negative')] : others);
+  const negatives = named ?? (kind === 'triplets' ? [next('negative', 'negatives')] : others);
   return { query, positive, negatives, ...(teacherScores === undefined ? {} : { teacherScores }) };
 }
 
