@@ -19,6 +19,7 @@ import { readManifest, type Manifest } from './manifest.js';
 import { findMethod, withMethod } from './methods.js';
 import { generatedTokens } from './registry.js';
 import { endOfTemplate, readReleasedModules } from './released-modules.js';
+import { releasedNvEmbed } from './released-nv-embed.js';
 import { poolingSchema, type LayerChoice, type PoolingConfig, type RoutingConfig } from './schema.js';
 import { weightBytes } from './trained-folder.js';
 import { poolingParametersOf, withTrainedTokens } from './trained-parameters.js';
@@ -142,6 +143,12 @@ async function releasedRecipe(
   { method, pooling, prompt }: RecipeOverrides,
 ): Promise<EmbeddingRecipe> {
   const bare = bareRecipe(decoder, prompt);
+  const latent =
+    method === undefined && (pooling ?? 'latentAttention') === 'latentAttention' && path !== 'embedded'
+      ? await releasedNvEmbed(path)
+      : undefined;
+  if (latent !== undefined)
+    return { ...latent, maxTokens: Math.min(latent.maxTokens, decoder.config.max_position_embeddings) };
   const replaced = method !== undefined || pooling !== undefined || presetOf(prompt) !== undefined;
   if (replaced || path === 'embedded' || !(await exists(join(path, 'modules.json')))) return bare;
   const end = decoder.config.encoder === true ? '' : endOfTemplate(decoder.tokenizer.json);

@@ -54,21 +54,21 @@ export async function readReleasedModules(folder: string, end = ''): Promise<Rel
       hint: 'give a pooling of your own to leave its modules out',
     });
   }
-  const { type, promptIsPooled } = await poolingOf(join(pooling.folder, 'config.json'));
+  const { type, promptIsPooled } = await releasedPoolingMode(join(pooling.folder, 'config.json'));
   const head = dense === undefined ? undefined : await headOf(join(dense.folder, 'config.json'));
   const maxTokens = await mostTokens(folder);
   return {
     pooling: { type, layer: -1, ...(head === undefined ? {} : { head }) },
     ...(maxTokens === undefined ? {} : { maxTokens }),
-    ...(await promptsOf(folder, {
+    ...(await releasedPrompts(folder, {
       end: type === 'last' ? end : '',
       pool: promptIsPooled ? 'all' : 'text',
     })),
   };
 }
 
-/** Where it is said in versions before 6, and since. Tokenizers say 1e30 where they do not know. */
-async function mostTokens(folder: string): Promise<number | undefined> {
+/** The longest text that a folder names. Where it is said in versions before 6, and since. Tokenizers say 1e30 where they do not know. */
+export async function mostTokens(folder: string): Promise<number | undefined> {
   const older = (await readJsonFile(join(folder, 'sentence_bert_config.json')))?.['max_seq_length'];
   const said = older ?? (await readJsonFile(join(folder, 'tokenizer_config.json')))?.['model_max_length'];
   return typeof said === 'number' && Number.isSafeInteger(said) && said > 1 ? said : undefined;
@@ -91,7 +91,8 @@ async function modulesOf(folder: string): Promise<readonly Module[] | undefined>
   });
 }
 
-async function poolingOf(
+/** What a `1_Pooling/config.json` says. @throws UserError where that is nothing that is done here, several modes at once too */
+export async function releasedPoolingMode(
   where: string,
 ): Promise<{ readonly type: 'first' | 'mean' | 'weightedMean' | 'last'; readonly promptIsPooled: boolean }> {
   const config = (await readJsonFile(where)) ?? {};
@@ -131,15 +132,15 @@ async function headOf(where: string): Promise<NonNullable<PoolingConfig['head']>
 }
 
 /** Prompts by name and the default one. What stands before a text here has no slots. */
-async function promptsOf(
+export async function releasedPrompts(
   folder: string,
-  { end, pool }: { readonly end: string; readonly pool: 'all' | 'text' },
+  { end = '', pool = 'all' }: { readonly end?: string; readonly pool?: 'all' | 'text' } = {},
 ): Promise<Pick<ReleasedModules, 'prompt' | 'prompts'>> {
   const config: JsonObject = (await readJsonFile(join(folder, 'config_sentence_transformers.json'))) ?? {};
   const given = isJsonObject(config['prompts']) ? config['prompts'] : {};
   const prompts = Object.fromEntries(
     Object.entries(given).flatMap(([name, before]): [string, PromptConfig][] =>
-      typeof before === 'string' && before !== '' && !/[{}]/.test(before) && /^[A-Za-z][\w-]*$/.test(name)
+      typeof before === 'string' && !/[{}]/.test(before) && /^[A-Za-z][\w-]*$/.test(name)
         ? [[name, { frame: `${before}{text}${end}`, pool }]]
         : [],
     ),

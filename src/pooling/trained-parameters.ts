@@ -2,20 +2,23 @@ import { basename, join, resolve } from 'node:path';
 import { findAddedTokens } from '../data/added-tokens.js';
 import { ADDED_ROWS, decoderWithTokens } from '../models/added-tokens.js';
 import type { Decoder } from '../models/decoder.js';
-import { openWeights } from '../models/weights/hf-folder.js';
-import { openSafetensors, type WeightStore } from '../models/weights/index.js';
+import { openSafetensors } from '../models/weights/index.js';
 import { userError, type UserError } from '../shared/errors.js';
 import { exists } from '../shared/files.js';
 import type { EmbeddingRecipe } from './embedding-model.js';
 import { savedShapes, specialTokens } from './registry.js';
-import { openReleasedHead } from './released-modules.js';
 import type { PoolingConfig } from './schema.js';
+import { storedPooling } from './stored-pooling.js';
 
 /**
  * The decoder with the special tokens of its recipe: their trained rows lie beside an adapter, or in the table of merged weights.
  * @throws UserError where the model has none
  */
-export async function withTrainedTokens(path: string, recipe: EmbeddingRecipe, decoder: Decoder): Promise<Decoder> {
+export async function withTrainedTokens(
+  path: string,
+  recipe: EmbeddingRecipe,
+  decoder: Decoder,
+): Promise<Decoder> {
   const names = specialTokens(recipe.pooling);
   if (names.length === 0) return decoder;
   const file = join(resolve(path), 'pooling.safetensors');
@@ -39,18 +42,6 @@ function trainedPart({ type, head, layer, standardise }: PoolingConfig): string 
   if (typeof layer === 'object' && 'learned' in layer) return 'a learned mix of layers';
   if (standardise === true) return 'standardisation (lmvec calibrate)';
   return `a ${head?.type ?? ''} head`;
-}
-
-/** Weights of a folder whose decoder and pooling lie in one file, as NV-Embed's release has them. */
-async function releasedPooling(
-  path: string,
-  shapes: ReadonlyMap<string, unknown>,
-): Promise<WeightStore | undefined> {
-  if (!(await exists(join(path, 'config.json')))) return undefined;
-  const store = await openWeights(path);
-  if (store.names.some((name) => shapes.has(name))) return store;
-  await store.close();
-  return undefined;
 }
 
 function untrained(path: string, { pooling }: EmbeddingRecipe): UserError {
@@ -89,23 +80,11 @@ export async function poolingParametersOf(
   recipe: EmbeddingRecipe,
   decoder: Decoder,
 ): Promise<Map<string, Float32Array>> {
-  const parameters = new Map<string, Float32Array>();
   const shapes = savedShapes(recipe.pooling, decoder.config);
-  if (shapes.size === 0) return parameters;
-  const own = join(resolve(path), 'pooling.safetensors');
-  const store = (await exists(own))
-    ? await openSafetensors(own)
-    : ((await openReleasedHead(path)) ?? (await releasedPooling(path, shapes)));
-  if (path === 'embedded' || store === undefined) {
-    throw untrained(path, recipe);
-  }
-  try {
-    for (const [name, shape] of shapes) {
-      checkShape(name, { path, got: store.info(name)?.shape, expected: shape });
-      parameters.set(name, await store.read(name));
-    }
-  } finally {
-    await store.close();
-  }
-  return parameters;
+  if (shapes.size === 0) return new Map();
+  const stored = await storedPooling(path, shapes);
+  if (stored.size === 0) throw untrained(path, recipe);
+  for (const [name, shape] of shapes)
+    if (!stored.has(name)) checkShape(name, { path, got: undefined, expected: shape });
+  return stored;
 }

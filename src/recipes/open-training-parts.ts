@@ -12,10 +12,14 @@ import { checkAttention } from '../pooling/load-model.js';
 import { baseReference, saveTrained } from '../pooling/trained-folder.js';
 import type { BaseReference } from '../pooling/manifest.js';
 import { createPooling } from '../pooling/registry.js';
+import { storedPooling } from '../pooling/stored-pooling.js';
 import { userError } from '../shared/errors.js';
 import { assetPath } from '../shared/package.js';
+import { checkExamples } from '../training/contrastive-data.js';
+import { matryoshkaSizes } from '../training/objectives/contrastive-loss.js';
 import { tuningOf } from '../training/schema.js';
 import { stageFactory } from '../training/stage.js';
+import type { StageFactoryOptions } from '../training/stage-options.js';
 import { exportEmbedder } from './export.js';
 import { runRecipe } from './run-recipe.js';
 import { hashInputs, type InputFile } from './run-record.js';
@@ -29,6 +33,8 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
   const runtime = await chooseRuntime(config.train);
   const texts = await loadTrainingTexts(config);
   const examples = await loadExamples(config);
+  for (const stage of Object.values(config.stages))
+    if (stage.objective === 'contrastive') checkExamples(stage, { exampleSets: examples.sets });
   const { decoder, base, inputs } = await openBase(config, texts);
   const recipe = runRecipe(config, decoder.config.max_position_embeddings);
   const { memory, savePolicy, seed } = config.train;
@@ -47,6 +53,7 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
       tuning: config.tuning,
       seed,
       ...runtime,
+      ...('initialise' in config.model ? {} : { storedPooling: poolingOf(config.model.path) }),
       ...(memory === undefined ? {} : { memory }),
       ...(savePolicy === undefined ? {} : { savePolicy }),
       data: {
@@ -85,6 +92,11 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
   };
 };
 
+/** @throws UserError where the model's pooling has other sizes than the run's */
+function poolingOf(model: string): NonNullable<StageFactoryOptions['storedPooling']> {
+  return async (shapes) => storedPooling(await localModel(model), shapes);
+}
+
 /**
  * The future-token probe of every attention that a stage trains with: a model is saved with that of its own recipe.
  * @throws UserError where a stage asks for layers that the decoder does not have
@@ -101,7 +113,10 @@ async function probeStages(
     checkAttention(mode, decoder.config);
     checkObjective(stage.objective, decoder.config);
     chosenLayers(stage.pooling ?? pooling, layers);
-    if (createPooling(stage.pooling ?? pooling, decoder.config).routing !== undefined)
+    const { routing, dimensions } = createPooling(stage.pooling ?? pooling, decoder.config);
+    if (stage.objective === 'contrastive')
+      matryoshkaSizes(stage.matryoshka, dimensions ?? decoder.config.hidden_size);
+    if (routing !== undefined)
       throw userError({
         what: 'the routing of experts is read, not trained: no gradient goes through it',
         where: 'pooling.routing',

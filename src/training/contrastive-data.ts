@@ -1,4 +1,4 @@
-import { textsOf, type ExampleSet } from '../data/examples.js';
+import { textsOf, type ExampleSet, type RankedExample } from '../data/examples.js';
 import { Mixture } from '../data/mixture.js';
 import type { TextPreparer } from '../data/prompts.js';
 import type { PromptConfig } from '../data/schema.js';
@@ -45,7 +45,6 @@ export function contrastiveData(
     negatives: stage.hardNegatives,
     sameSet: stage.sameSetBatches,
   });
-  for (const { set, inBatch = stage.inBatch } of chosen) checkNegatives(set, inBatch, stage);
   const sets = chosen.map((examples) => ({
     name: examples.set.name,
     ...preparers(examples, context),
@@ -76,17 +75,50 @@ function setsOf(
   });
 }
 
-/** @throws UserError where an example has nothing to be told from: its loss would be 0, or no loss at all. */
-function checkNegatives(set: ExampleSet, inBatch: boolean, stage: ContrastiveStageConfig): void {
-  if (inBatch || set.form === 'scored') return;
-  const example = set.example(0, 0, stage.hardNegatives);
-  if (example.form === 'ranked' && example.negatives.length > 0) return;
-  throw userError({
-    what: 'without in-batch negatives an example needs negatives of its own',
-    where: `data.sets.${set.name}`,
-    got: `inBatch: false, hardNegatives: ${stage.hardNegatives}, and an example without any`,
-    hint: 'mine them (lmvec mine), or take randomNegatives',
-  });
+/**
+ * Whether each example of a stage's sets has what the stage's loss asks of it.
+ * @throws UserError where one has nothing to be told from (its loss would be 0, or no loss at all), or no teacher scores for a loss of such
+ */
+export function checkExamples(stage: ContrastiveStageConfig, data: Data): void {
+  for (const { set, inBatch = stage.inBatch } of setsOf(stage, data)) {
+    if (set.form === 'scored') continue;
+    const distils = stage.loss !== 'infoNce';
+    if (inBatch && !distils) continue;
+    const examples = Array.from({ length: set.count }, (_, i) => set.example(i, 0, stage.hardNegatives));
+    const ranked = examples.filter((example) => example.form === 'ranked');
+    const count = (lacks: (example: RankedExample) => boolean): number => ranked.filter(lacks).length;
+    const without = count(({ negatives }) => negatives.length === 0);
+    if (without > 0) throw noNegatives(set, { without, inBatch, stage });
+    const unscored = distils ? count(({ teacher }) => teacher === undefined) : 0;
+    if (unscored > 0)
+      throw userError({
+        what: `${stage.loss} learns the scores of a teacher`,
+        where: `data.sets.${set.name}`,
+        got: `${unscored} of ${set.count} examples without any`,
+        expected: 'columns.teacherScores of a set of tuples: one for the positive, one for each negative',
+      });
+  }
+}
+
+function noNegatives(
+  { name, count }: ExampleSet,
+  given: { readonly without: number; readonly inBatch: boolean; readonly stage: ContrastiveStageConfig },
+): Error {
+  const { without, inBatch, stage } = given;
+  const lacking = `${without} of ${count} examples without any`;
+  return stage.loss === 'infoNce'
+    ? userError({
+        what: 'without in-batch negatives an example needs negatives of its own',
+        where: `data.sets.${name}`,
+        got: `inBatch: ${inBatch}, hardNegatives: ${stage.hardNegatives}, and ${lacking}`,
+        hint: 'mine them (lmvec mine), let randomNegatives fill them in, or leave these examples out',
+      })
+    : userError({
+        what: `${stage.loss} tells a positive from negatives`,
+        where: `data.sets.${name}`,
+        got: `hardNegatives: ${stage.hardNegatives}, and ${lacking}`,
+        hint: 'mine them (lmvec mine), or leave these examples out',
+      });
 }
 
 function preparers(

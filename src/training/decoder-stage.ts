@@ -62,10 +62,9 @@ export async function createStage(options: CreateOptions): Promise<StageRunner> 
   const adapters = trainedWeights(decoder, tuning, seed);
   const rows = trainedRows(decoder, { recipe, stage, tuning });
   const pooling = createPooling(recipe.pooling, decoder.config);
-  const poolingParameters = inheritedPooling(
-    pooling.initialise?.(seed) ?? new Map<string, Float32Array>(),
-    previous,
-  );
+  const fresh = pooling.initialise?.(seed) ?? new Map<string, Float32Array>();
+  const stored = await options.storedPooling?.(pooling.parameterShapes ?? new Map());
+  const poolingParameters = inheritedPooling(fresh, [stored, ...previous.map((one) => one.parameters)]);
   if ((pooling.statisticShapes?.size ?? 0) > 0)
     throw userError({
       what: 'vectors are standardised after training, not before',

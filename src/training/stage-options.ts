@@ -22,6 +22,8 @@ export interface StageFactoryOptions {
   readonly memory?: number;
   readonly savePolicy?: SavePolicy;
   readonly data: TrainingData;
+  /** What the model that is trained has of a pooling's parameters: training goes on from there. */
+  storedPooling?(shapes: ReadonlyMap<string, readonly number[]>): Promise<ReadonlyMap<string, Float32Array>>;
   /** In place of the stage's own objective over `data`: batches that are given, as the bench has them. */
   createObjective?(stage: DecoderStageConfig, context: ObjectiveContext): Objective;
   /** Fills a folder with the model as it is now. */

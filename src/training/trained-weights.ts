@@ -7,7 +7,7 @@ import { biasNames } from '../models/weight-shapes.js';
 import { assertNever, userError } from '../shared/errors.js';
 import type { EmbeddingRecipe } from '../pooling/embedding-model.js';
 import type { DecoderStageConfig } from './schema.js';
-import type { FinishedStage, TrainingState } from './stage-runner.js';
+import type { TrainingState } from './stage-runner.js';
 
 /** What is trained of the decoder: fresh adapters, its own weights or some of them, or nothing. */
 export function trainedWeights(
@@ -76,14 +76,14 @@ function float32Weights({ weights }: Decoder): Map<string, Float32Array> {
   );
 }
 
-/** A pooling that an earlier stage trained goes on from there. */
+/** A pooling that an earlier stage trained, or that the model came with, goes on from there. */
 export function inheritedPooling(
   fresh: Map<string, Float32Array>,
-  previous: readonly FinishedStage[],
+  earlier: readonly (ReadonlyMap<string, Float32Array> | undefined)[],
 ): Map<string, Float32Array> {
-  for (const { parameters } of previous) {
+  for (const parameters of earlier) {
     for (const [name, values] of fresh) {
-      const learned = parameters.get(name);
+      const learned = parameters?.get(name);
       if (learned !== undefined && learned.length === values.length) values.set(learned);
     }
   }

@@ -47,6 +47,16 @@ describe('a folder of sentence-transformers embeds as it does there', () => {
   });
 });
 
+it('an empty prompt is the bare text by name, where another one is the default', async () => {
+  const folder = await changed('bert', 'config_sentence_transformers.json', () => ({
+    prompts: { query: 'the: ', passage: '' },
+    default_prompt_name: 'query',
+  }));
+  const { recipe } = await loadEmbeddingModel(folder);
+  expect(recipe.prompt).toMatchObject({ frame: 'the: {text}' });
+  expect(recipe.prompts).toMatchObject({ passage: { frame: '{text}' } });
+});
+
 it('a pooling of the own leaves the modules out', async () => {
   const { recipe } = await loadEmbeddingModel(released('bert'), { pooling: 'mean' });
   expect(recipe.pooling).toEqual({ type: 'mean', layer: -1 });

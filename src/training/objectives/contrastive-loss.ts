@@ -3,7 +3,7 @@ import { compileLoss, type CompiledFunction } from '../../compiler/compile.js';
 import { floats, floatTensor, intTensor, type HostTensor } from '../../compiler/program.js';
 import type { TensorPool } from '../../compiler/pool.js';
 import type { Tensors } from '../../compiler/trace.js';
-import { userError } from '../../shared/errors.js';
+import { internalError, userError } from '../../shared/errors.js';
 import { distillationKl, marginMse } from '../losses/distillation.js';
 import { infoNceOfQueries } from '../losses/info-nce.js';
 import { matryoshka, type MatryoshkaSize } from '../losses/matryoshka.js';
@@ -47,9 +47,9 @@ export class ContrastiveLoss {
           .sum();
     });
     const distil = stage.loss === 'marginMse' ? marginMse : distillationKl;
-    this.distillation = this.program('distillation loss', ['queries', 'candidates'], ({ teacher }) => {
-      return ([queries, candidates]) =>
-        distil({ queries, candidates, teacher: teacher as Tensor, scale, temperature });
+    this.distillation = this.program('distillation loss', ['queries', 'candidates'], (given) => {
+      const { teacher, counted } = given as Record<'teacher' | 'counted', Tensor>;
+      return ([queries, candidates]) => distil({ queries, candidates, teacher, counted, scale, temperature });
     });
     const ordered = stage.scoredLoss === 'angle' ? angle : cosent;
     this.scored = this.program('loss of scored pairs', ['first', 'second'], (given) => {
@@ -152,27 +152,29 @@ export class ContrastiveLoss {
     const { pool, width } = this.options;
     return async (values, gradients) => {
       const { queries } = roles;
-      const teacher = teacherMatrix(roles, this.stage.teacherScale);
-      const each = teacher.length / queries;
-      // The candidates of a query, its positive first, one behind the other.
+      const { teacher, counted, each } = teacherMatrix(roles, this.stage.teacherScale);
+      // The candidates of a query, its positive first, one behind the other; blank ones are 1, as a vector of length 0 has no direction.
       const order = candidateOrder(roles, each);
-      const candidates = new Float32Array(order.length * width);
+      const candidates = new Float32Array(order.length * width).fill(1);
       for (const [place, document] of order.entries())
-        candidates.set(values.documents.subarray(document * width, (document + 1) * width), place * width);
+        if (document >= 0)
+          candidates.set(values.documents.subarray(document * width, (document + 1) * width), place * width);
       const result = await this.distillation.run({
         queries: floatTensor(values.queries, [queries, width]),
         candidates: floatTensor(candidates, [queries, each, width]),
         teacher: floatTensor(teacher, [queries, each]),
+        counted: floatTensor(counted, [queries, each]),
       });
       const found = gradientOf(result, 'candidates');
       addTo(gradients.queries, gradientOf(result, 'queries'), queries * width, share);
       for (const [place, document] of order.entries())
-        addTo(
-          gradients.documents.subarray(document * width),
-          found.subarray(place * width, (place + 1) * width),
-          width,
-          share,
-        );
+        if (document >= 0)
+          addTo(
+            gradients.documents.subarray(document * width),
+            found.subarray(place * width, (place + 1) * width),
+            width,
+            share,
+          );
       const loss = floats(result['loss'] as HostTensor)[0] as number;
       pool.release(...Object.values(result));
       return loss * share;
@@ -274,25 +276,32 @@ function addTo(sum: Float32Array, values: Float32Array, count: number, scale = 1
   for (let i = 0; i < count; i++) sum[i] = (sum[i] as number) + scale * (values[i] as number);
 }
 
-/** [Q, C] @throws UserError where the examples of a batch do not have the same number of teacher scores. */
-function teacherMatrix({ teacher, queries }: RankedRoles, scale: number): Float32Array {
-  const each = teacher[0]?.length ?? 0;
-  if (each < 2 || teacher.some((scores) => scores?.length !== each)) {
-    throw userError({
-      what: 'distillation needs teacher scores, the same number for every example',
-      where: 'data.sets',
-      got: each === 0 ? 'none' : 'different numbers',
-      expected: 'columns.teacherScores of a set of tuples: one for the positive, one for each negative',
-    });
-  }
-  const matrix = new Float32Array(queries * each);
-  for (const [query, scores] of teacher.entries()) matrix.set(scores ?? [], query * each);
-  return matrix.map((score) => score * scale);
+interface TeacherMatrix {
+  /** [Q, C], 0 where there is no candidate. */
+  readonly teacher: Float32Array;
+  /** [Q, C], 1 where there is one. */
+  readonly counted: Float32Array;
+  /** C: candidates of the query that has most. */
+  readonly each: number;
 }
 
-/** [Q * C]: the documents of each query, its positive first. */
+function teacherMatrix({ teacher, queries }: RankedRoles, scale: number): TeacherMatrix {
+  const each = Math.max(2, ...teacher.map((scores) => scores?.length ?? 0));
+  const matrix = new Float32Array(queries * each);
+  const counted = new Float32Array(queries * each);
+  for (const [query, scores] of teacher.entries()) {
+    if (scores === undefined) throw internalError('distillation without teacher scores');
+    for (const [i, score] of scores.entries()) {
+      matrix[query * each + i] = score * scale;
+      counted[query * each + i] = 1;
+    }
+  }
+  return { teacher: matrix, counted, each };
+}
+
+/** [Q * C]: the documents of each query, its positive first; -1 where there is none. */
 function candidateOrder({ owner, queries }: RankedRoles, each: number): Int32Array {
-  const order = new Int32Array(queries * each);
+  const order = new Int32Array(queries * each).fill(-1);
   const filled = new Int32Array(queries);
   for (const [document, query] of owner.entries()) {
     const place = filled[query] as number;
