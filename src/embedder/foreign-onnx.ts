@@ -7,10 +7,15 @@ import { floats, onnxRuntime, sessionOptions, type RuntimeOptions } from '../com
 import { Tokenizer, type LibraryTokenizer } from '../data/tokenizer-library.js';
 import { readJsonFile } from '../models/weights/json-file.js';
 import { normaliseRows, type Embeddings } from '../pooling/packed-encoder.js';
+import {
+  openReleasedHead,
+  readReleasedModules,
+  releasedPoolingMode,
+  releasedPrompts,
+  type ReleasedModules,
+} from '../pooling/released-modules.js';
 import { internalError, userError } from '../shared/errors.js';
 import { exists } from '../shared/files.js';
-
-type ForeignPooling = 'mean' | 'cls' | 'lasttoken';
 
 /** Tokens of one run. */
 const RUN_TOKENS = 8192;
@@ -22,13 +27,16 @@ const files = ['onnx/model.onnx', 'model.onnx'];
 
 /**
  * An embedder of another tool: a folder with `onnx/model.onnx` and `tokenizer.json`, as sentence-transformers, optimum and transformers.js have
- * them. Pools as `1_Pooling/config.json` says, where the graph does not give `sentence_embedding`.
+ * them. Where the graph does not give `sentence_embedding`, the folder's modules say what follows it: pooling and a dense layer.
  */
 export class ForeignOnnxEmbedder {
   private constructor(
     private readonly session: InferenceSession,
     private readonly tokenizer: LibraryTokenizer,
-    private readonly pooling: ForeignPooling | undefined,
+    /** Where the graph does not pool by itself. */
+    private readonly after: AfterGraph | undefined,
+    /** The folder's own frames: of every text, and by name. */
+    readonly frames: Pick<ReleasedModules, 'prompt' | 'prompts'>,
     readonly maxTokens: number,
     /** SHA-256 of the graph. */
     readonly revision: string,
@@ -51,11 +59,14 @@ export class ForeignOnnxEmbedder {
       throw userError({ what: 'the graph asks for more than a text', where: path, got: unknown.join(', ') });
     const json = (await readJsonFile(join(folder, 'tokenizer.json'))) ?? {};
     const config = (await readJsonFile(join(folder, 'tokenizer_config.json'))) ?? {};
-    const pooling = session.outputNames.includes('sentence_embedding') ? undefined : await poolingOf(folder);
+    const pools = session.outputNames.includes('sentence_embedding');
+    const modules = pools ? undefined : await readReleasedModules(folder);
+    const { prompt, prompts } = modules ?? (await releasedPrompts(folder));
     return new ForeignOnnxEmbedder(
       session,
       new Tokenizer({ ...json, truncation: null, padding: null }, config),
-      pooling,
+      pools ? undefined : await afterGraph(folder, modules),
+      { ...(prompt === undefined ? {} : { prompt }), ...(prompts === undefined ? {} : { prompts }) },
       await mostTokens(folder, config),
       await sha256(path),
     );
@@ -119,7 +130,9 @@ export class ForeignOnnxEmbedder {
     const states = results['last_hidden_state'] ?? results['token_embeddings'] ?? Object.values(results)[0];
     if (states?.dims.length !== 3 || states.type !== 'float32')
       throw userError({ what: 'the graph gives neither hidden states nor embeddings' });
-    return pooled(states, texts, this.pooling ?? 'mean');
+    if (this.after === undefined) throw internalError('a graph without sentence_embedding, and no pooling');
+    const vectors = pooled(states, texts, this.after.pooling);
+    return this.after.dense?.(vectors) ?? vectors;
   }
 }
 
@@ -130,23 +143,60 @@ async function graphOf(folder: string): Promise<string | undefined> {
   return undefined;
 }
 
-async function poolingOf(folder: string): Promise<ForeignPooling> {
-  const where = join(folder, '1_Pooling', 'config.json');
-  const config = await readJsonFile(where);
-  // The older spelling, and that of sentence-transformers 6.
-  const modes: readonly ForeignPooling[] = ['mean', 'cls', 'lasttoken'];
-  const keys: Record<ForeignPooling, string> = {
-    mean: 'pooling_mode_mean_tokens',
-    cls: 'pooling_mode_cls_token',
-    lasttoken: 'pooling_mode_lasttoken',
-  };
-  const mode = modes.find((each) => config?.[keys[each]] === true || config?.['pooling_mode'] === each);
-  if (mode !== undefined) return mode;
-  throw userError({
-    what: 'the folder does not say how token states become an embedding',
-    where,
-    expected: 'mean, cls or lasttoken pooling, or a graph with the output sentence_embedding',
-  });
+/** What follows the graph. */
+interface AfterGraph {
+  readonly pooling: ForeignPooling;
+  readonly dense?: (vectors: Embeddings) => Embeddings;
+}
+
+type ForeignPooling = 'first' | 'mean' | 'weightedMean' | 'last';
+
+/** @throws UserError where the folder does not say it, or says what is not done here */
+async function afterGraph(folder: string, modules: ReleasedModules | undefined): Promise<AfterGraph> {
+  if (modules === undefined) {
+    const where = join(folder, '1_Pooling', 'config.json');
+    if (await exists(where)) return { pooling: (await releasedPoolingMode(where)).type };
+    throw userError({
+      what: 'the folder does not say how token states become an embedding',
+      where,
+      expected: 'mean, cls, weightedmean or lasttoken pooling, or a graph with the output sentence_embedding',
+    });
+  }
+  const { type, head } = modules.pooling;
+  if (type !== 'first' && type !== 'mean' && type !== 'weightedMean' && type !== 'last')
+    throw internalError(`${type} pooling of a folder of another tool`);
+  if (head?.type !== 'dense') return { pooling: type };
+  const store = await openReleasedHead(folder);
+  if (store === undefined)
+    throw userError({ what: 'the dense layer has no model.safetensors', where: folder });
+  try {
+    const weight = await store.read('head.weight');
+    const bias = head.bias ? await store.read('head.bias') : new Float32Array(head.dimensions);
+    return {
+      pooling: type,
+      dense: (vectors) => dense(vectors, { weight, bias, tanh: head.activation === 'tanh' }),
+    };
+  } finally {
+    await store.close();
+  }
+}
+
+/** x W^T + b of rows x [N, D], W [E, D]. */
+function dense(
+  { rows, dimensions, data }: Embeddings,
+  layer: { readonly weight: Float32Array; readonly bias: Float32Array; readonly tanh: boolean },
+): Embeddings {
+  const { weight, bias, tanh } = layer;
+  const result = new Float32Array(rows * bias.length);
+  for (let row = 0; row < rows; row++) {
+    for (const [out, start] of bias.entries()) {
+      let sum = start;
+      for (let i = 0; i < dimensions; i++)
+        sum += (data[row * dimensions + i] as number) * (weight[out * dimensions + i] as number);
+      result[row * bias.length + out] = tanh ? Math.tanh(sum) : sum;
+    }
+  }
+  return { rows, dimensions: bias.length, data: result };
 }
 
 async function mostTokens(folder: string, config: Readonly<Record<string, unknown>>): Promise<number> {
@@ -162,12 +212,15 @@ function pooled(states: Tensor, texts: readonly (readonly number[])[], pooling: 
   const values = floats(states);
   const data = new Float32Array(rows * width);
   for (const [row, { length }] of texts.entries()) {
-    const [first, end] = pooling === 'mean' ? [0, length] : pooling === 'cls' ? [0, 1] : [length - 1, length];
+    const first = pooling === 'last' ? length - 1 : 0;
+    const end = pooling === 'first' ? 1 : length;
+    const weighted = pooling === 'weightedMean';
+    const sum = weighted ? (length * (length + 1)) / 2 : end - first;
     for (let token = first; token < end; token++) {
       const at = (row * tokens + token) * width;
+      const share = (weighted ? token + 1 : 1) / sum;
       for (let i = 0; i < width; i++)
-        data[row * width + i] =
-          (data[row * width + i] as number) + (values[at + i] as number) / (end - first);
+        data[row * width + i] = (data[row * width + i] as number) + (values[at + i] as number) * share;
     }
   }
   return { rows, dimensions: width, data };

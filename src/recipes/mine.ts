@@ -82,10 +82,20 @@ async function openTeacher(options: MineNegativesOptions): Promise<OpenTeacher> 
 
 async function foreignTeacher(
   embedder: ForeignOnnxEmbedder,
-  { queryPrompt, documentPrompt }: MineNegativesOptions,
+  options: MineNegativesOptions,
 ): Promise<OpenTeacher> {
-  const encode = (prompt: string | undefined) => {
-    const frame = parsePrompt(prompt ?? '{text}');
+  const { queryPrompt, documentPrompt } = options;
+  const { frames } = embedder;
+  const encode = (asked: string | undefined) => {
+    const named = asked === undefined ? frames.prompt : frames.prompts?.[asked];
+    const frame = parsePrompt(named ?? asked ?? '{text}');
+    if (frame.pool !== undefined && frame.pool !== 'all' && frame.template !== '{text}')
+      throw userError({
+        what: 'this teacher leaves its prompts out of the mean, which is not done here',
+        where: options.model,
+        got: JSON.stringify(frame.template),
+        hint: 'open its weights in the place of its ONNX file, or take a prompt of your own',
+      });
     return (texts: readonly string[]) =>
       embedder.encode(texts.map((text) => frame.template.replaceAll('{text}', () => frame.prepare(text))));
   };
