@@ -5,7 +5,7 @@ import { formatWords, transformersJsType } from './formats/names.js';
 import { layerWords } from '../pooling/layers.js';
 import { changesVectors, specialTokens } from '../pooling/registry.js';
 import type { HeadConfig, PoolingConfig, RoutingConfig } from '../pooling/schema.js';
-import type { StockModules } from './sentence-transformers.js';
+import { defaultPromptName, plainPrompts, type StockModules } from './sentence-transformers.js';
 
 export interface CardOptions {
   readonly name: string;
@@ -20,10 +20,10 @@ export interface CardOptions {
 
 /** The model card of an embedder folder. */
 export function modelCard(options: CardOptions): string {
-  const { name, model, base, files, stock, metrics } = options;
+  const { name, model, base, files, metrics } = options;
   const { recipe, lineage } = model;
   const sections = [
-    frontMatter('reason' in stock),
+    frontMatter(options),
     `# ${name}`,
     `A text-embedding model made of the decoder \`${base}\` with lmvec. Texts become unit vectors of ${options.dimensions} numbers; compare them by their inner product, which is their cosine.`,
     '## Recipe',
@@ -49,8 +49,12 @@ export function modelCard(options: CardOptions): string {
   return `${sections.join('\n\n')}\n`;
 }
 
-function frontMatter(onnxOnly: boolean): string {
-  const library = onnxOnly ? 'transformers.js' : 'sentence-transformers';
+function frontMatter({ stock, files }: CardOptions): string {
+  const library = !('reason' in stock)
+    ? 'sentence-transformers'
+    : files.some(({ pooled }) => pooled.kind !== 'input')
+      ? 'transformers.js'
+      : 'onnx';
   return `---
 library_name: ${library}
 pipeline_tag: feature-extraction
@@ -205,6 +209,7 @@ const vectors = await embedder.encode(['first text', 'second text']);
     lmvec,
     transformersJs(model.recipe, twoInputs),
     onnxRuntimeUse(model.recipe, twoInputs),
+    textEmbeddingsInference(model.recipe, { stock, name }),
     sentenceTransformers(stock, name),
   ];
 }
@@ -249,13 +254,39 @@ function pipelinePooling(recipe: EmbeddingRecipe): string | undefined {
 
 function onnxRuntimeUse({ pooling }: EmbeddingRecipe, files: readonly EmbedderFile[]): string {
   const paths = files.map(({ path }) => code(path)).join(', ');
-  return `### ONNX Runtime, text-embeddings-inference
+  return `### ONNX Runtime
 
 ${paths} ${files.length === 1 ? 'takes' : 'take'} \`input_ids\` and \`attention_mask\`, int64 [batch, sequence], padded on either side, and ${files.length === 1 ? 'gives' : 'give'} \`last_hidden_state\` [batch, sequence, hidden size] and \`sentence_embedding\`, pooled and normalised: the latter is the result.${
     pooling.type === 'specialTokens'
       ? ` The tokenizer puts ${specialTokens(pooling).map(code).join(' ')} behind every text (\`add_special_tokens\`, its default); the last ${pooling.tokens} tokens of \`input_ids\` are taken for them whatever they are, so that a text that was cut behind its special tokens still has them.`
       : ''
   }`;
+}
+
+/** It reads prompts and the longest text from the same files as sentence-transformers, its pooling only from 1_Pooling. */
+function textEmbeddingsInference(
+  recipe: EmbeddingRecipe,
+  { stock, name }: Pick<CardOptions, 'stock' | 'name'>,
+): string {
+  const plain = plainPrompts(recipe);
+  const promptName = plain === undefined ? null : defaultPromptName(plain);
+  const options = [
+    ...('reason' in stock ? ['--pooling mean'] : []),
+    ...(promptName === null ? [] : [`--default-prompt-name ${promptName}`]),
+  ];
+  const notes = [
+    ...('reason' in stock
+      ? [
+          'It asks for a pooling where there is no `1_Pooling`, and takes `sentence_embedding` all the same; a version that pools by itself gives other vectors.',
+        ]
+      : []),
+    ...(plain === undefined
+      ? ['It can only put something before a text: what else the prompt does is yours to do.']
+      : promptName === null
+        ? []
+        : ['Without the name of the prompt it embeds bare texts.']),
+  ];
+  return `### text-embeddings-inference\n\n\`\`\`\ntext-embeddings-router --model-id ${[name, ...options].join(' ')}\n\`\`\`\n\n${notes.join(' ')}`.trimEnd();
 }
 
 function sentenceTransformers(stock: CardOptions['stock'], name: string): string {

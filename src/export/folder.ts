@@ -14,7 +14,14 @@ import { internalError, userError } from '../shared/errors.js';
 import { exists, writeFileAtomic, writeFolderAtomic } from '../shared/files.js';
 import { modelCard } from './card.js';
 import { writeOnnxFiles, type OnnxFilesOptions } from './onnx-files.js';
-import { DENSE_WEIGHTS, denseWeights, stockFiles, stockModules } from './sentence-transformers.js';
+import {
+  DENSE_WEIGHTS,
+  denseWeights,
+  plainPrompts,
+  promptFiles,
+  stockFiles,
+  stockModules,
+} from './sentence-transformers.js';
 import { tokenizerFiles, type TokenizerFiles } from './tokenizer-files.js';
 
 export interface ExportOptions extends OnnxFilesOptions {
@@ -56,12 +63,16 @@ export async function exportFolder(
     ({ files } = written);
     const forTools = tokenizerFiles(recipe, tokenizer);
     const stock = stockModules(recipe, decoder.config.num_hidden_layers);
+    // An ONNX file with two inputs is enough for some tools.
+    const plain = files.some(({ pooled }) => pooled.kind !== 'input') ? plainPrompts(recipe) : undefined;
     const described: Record<string, unknown> = {
       'config.json': modelConfig(model, forTools, written.external),
       'tokenizer_config.json': forTools.config,
       'special_tokens_map.json': forTools.specialTokens,
       ...('reason' in stock
-        ? {}
+        ? plain === undefined
+          ? {}
+          : promptFiles(plain, recipe.maxTokens)
         : stockFiles(stock, { hiddenSize: decoder.config.hidden_size, maxTokens: recipe.maxTokens })),
     };
     await writeFileAtomic(join(folder, 'tokenizer.json'), JSON.stringify(forTools.json));

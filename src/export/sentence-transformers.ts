@@ -78,13 +78,52 @@ function stockModulesOf(
   return { mode, dense, prompt: frame.before };
 }
 
+/** What a recipe puts before texts, where that is all that its prompts do. */
+type PlainPrompts = Pick<StockModules, 'prompt' | 'prompts'>;
+
+/** The prompts of a recipe as something put before a text; undefined where one of them does more. */
+export function plainPrompts(recipe: EmbeddingRecipe): PlainPrompts | undefined {
+  const prompts: Record<string, string> = {};
+  let prompt: string | undefined;
+  for (const { name, recipe: prompted } of allPrompts(recipe)) {
+    const { frame } = promptParts(prompted);
+    if (frame !== undefined && (frame.copies > 1 || frame.after !== '' || frame.preparation !== 'none'))
+      return undefined;
+    const before = frame === undefined || frame.before === '' ? undefined : frame.before;
+    if (name === undefined) prompt = before;
+    else prompts[name] = before ?? '';
+  }
+  return { prompt, prompts };
+}
+
+/** The name under which tools find the prompt of texts where none is named; null where there is none. */
+export function defaultPromptName({ prompt, prompts }: PlainPrompts): string | null {
+  if (prompt === undefined) return null;
+  return Object.entries(prompts).find(([, before]) => before === prompt)?.[0] ?? 'default';
+}
+
+/**
+ * What tools read beside modules: the longest text, and prompts by name. text-embeddings-inference takes both from here for an ONNX file that
+ * pools by itself, whether there are stock modules or not.
+ */
+export function promptFiles(given: PlainPrompts, maxTokens: number): Record<string, unknown> {
+  const { prompt, prompts } = given;
+  const defaultName = defaultPromptName(given);
+  return {
+    'sentence_bert_config.json': { max_seq_length: maxTokens, do_lower_case: false },
+    'config_sentence_transformers.json': {
+      prompts: { ...prompts, ...(defaultName === 'default' ? { default: prompt } : {}) },
+      default_prompt_name: defaultName,
+      similarity_fn_name: 'cosine',
+    },
+  };
+}
+
 /** The files of the stock modules, by path. */
 export function stockFiles(
   { mode, dense, prompt, prompts }: StockModules,
   { hiddenSize, maxTokens }: { readonly hiddenSize: number; readonly maxTokens: number },
 ): Record<string, unknown> {
-  const named = Object.entries(prompts).find(([, before]) => before === prompt)?.[0];
-  const defaultName = prompt === undefined ? null : (named ?? 'default');
   const module = (idx: number, path: string, type: string) => ({
     idx,
     name: String(idx),
@@ -110,12 +149,7 @@ export function stockFiles(
       include_prompt: true,
     },
     [dense === undefined ? '2_Normalize/config.json' : '3_Normalize/config.json']: {},
-    'sentence_bert_config.json': { max_seq_length: maxTokens, do_lower_case: false },
-    'config_sentence_transformers.json': {
-      prompts: { ...prompts, ...(defaultName === 'default' ? { default: prompt } : {}) },
-      default_prompt_name: defaultName,
-      similarity_fn_name: 'cosine',
-    },
+    ...promptFiles({ prompt, prompts }, maxTokens),
   };
 }
 

@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Embedder } from '../../src/embedder/embedder.js';
+import { ForeignOnnxEmbedder } from '../../src/embedder/foreign-onnx.js';
 import { valuesOf } from '../../src/models/resident.js';
 import { exportFolder } from '../../src/export/folder.js';
 import type { EmbeddingRecipe } from '../../src/pooling/embedding-model.js';
@@ -153,6 +154,56 @@ describe('where not every token is pooled', () => {
     for (const { verification } of files) expect(verification.largestDifference).toBeLessThan(1e-5);
     // sentence-transformers would count the prompt's tokens otherwise.
     expect(await exists(join(output, 'modules.json'))).toBe(false);
+    // Who takes the graph's own vectors needs the prompt, and no more.
+    expect(await jsonOf(output, 'config_sentence_transformers.json')).toMatchObject({
+      prompts: { default: 'the cat</s>' },
+      default_prompt_name: 'default',
+    });
+    expect(await readFile(join(output, 'README.md'), 'utf8')).toContain(
+      'text-embeddings-router --model-id embedder --pooling mean --default-prompt-name default',
+    );
+  });
+});
+
+describe('prompts for tools that take the vectors of the graph', () => {
+  const latentAttention = recipes.find(([name]) => name === 'latent attention')![1];
+
+  it('are written with the longest text where there is no stock module', async () => {
+    const prompts = {
+      query: { frame: 'the cat: {text}', pool: 'all' },
+      passage: '{text}',
+    } as const;
+    const model = await modelWith({ ...latentAttention, prompts, prompt: prompts.query, maxTokens: 30 });
+    const output = join(await temporary(), 'embedder');
+    const { files } = await exportFolder(model, output);
+    expect(files.map(({ path }) => path)).toEqual(['onnx/model.onnx']);
+    expect(await exists(join(output, 'modules.json'))).toBe(false);
+    expect(await jsonOf(output, 'config_sentence_transformers.json')).toEqual({
+      prompts: { query: 'the cat: ', passage: '' },
+      default_prompt_name: 'query',
+      similarity_fn_name: 'cosine',
+    });
+    expect(await jsonOf(output, 'sentence_bert_config.json')).toMatchObject({ max_seq_length: 30 });
+    const card = await readFile(join(output, 'README.md'), 'utf8');
+    expect(card).toContain('--pooling mean --default-prompt-name query');
+    // As text-embeddings-inference would: the prompt before the text, the graph's own vector.
+    for (const name of ['lmvec.json', 'model.safetensors', 'config.json', 'pooling.safetensors'])
+      await rm(join(output, name));
+    const foreign = await ForeignOnnxEmbedder.open(output, { threads: 1 });
+    const framed = await foreign.encode(texts.map((text) => `the cat: ${text}`));
+    await foreign.dispose();
+    expect(largestDifference(framed.data, (await encodeWith(model)).data)).toBeLessThan(1e-5);
+  });
+
+  it('are not where a prompt does more than stand before the text, or no graph is for them', async () => {
+    const after = await modelWith({ ...latentAttention, prompt: { frame: 'the "{text}"', pool: 'all' } });
+    const masked = await modelWith({ ...latentAttention, prompts: { query: 'the cat: {text}' } });
+    for (const model of [after, masked]) {
+      const output = join(await temporary(), 'embedder');
+      await exportFolder(model, output);
+      expect(await exists(join(output, 'config_sentence_transformers.json'))).toBe(false);
+      expect(await exists(join(output, 'onnx', 'model.onnx'))).toBe(model === after);
+    }
   });
 });
 
