@@ -244,6 +244,30 @@ describe('a run of contrastive stages', () => {
       `output=${join(folder, 'no')}`,
     );
     await expect(train(config, { progress: silent })).rejects.toThrow(/needs negatives of its own/);
+    // Not the first example alone is looked at, and no later stage is reached before.
+    const lines = (await readFile(join(folder, 'mined.jsonl'), 'utf8')).split('\n');
+    const [path, bare] = [
+      join(folder, 'some.jsonl'),
+      { ...(JSON.parse(lines[5]!) as object), negatives: [], scores: [9] },
+    ];
+    await writeFile(path, [...lines.slice(0, 5), JSON.stringify(bare), ...lines.slice(6)].join('\n'));
+    const some = (...more: string[]) =>
+      train(parsed(`data.sets.mined.path=${path}`, `output=${join(folder, 'no')}`, ...more), {
+        progress: silent,
+      });
+    await expect(some()).rejects.toThrow(
+      /data\.sets\.mined: distillKl tells a positive from negatives: .*1 of 8 examples without any/,
+    );
+    await expect(some('stages.second.loss=infoNce', 'stages.second.inBatch=false')).rejects.toThrow(
+      /inBatch: false, hardNegatives: 2, and 1 of 8 examples without any.*randomNegatives/,
+    );
+    await expect(
+      some('data.sets.mined.columns={}', 'data.sets.mined.path=' + join(folder, 'mined.jsonl')),
+    ).rejects.toThrow(/distillKl learns the scores of a teacher: .*8 of 8 examples without any/);
+    await expect(
+      some('stages.second.loss=infoNce', 'stages.second.matryoshka={dimensions: [999]}'),
+    ).rejects.toThrow(/a Matryoshka length is longer than the embedding/);
+    expect(await exists(join(folder, 'no'))).toBe(false);
     const broken = parsed('data.sets.scored.columns.score=sentence1', `output=${join(folder, 'no')}`);
     await expect(train(broken, { progress: silent })).rejects.toThrow(
       /scored\.jsonl:1: column sentence1: got "a 0", expected a number/,
