@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readTexts, textSources } from '../../../src/data/texts.js';
 import { openDecoder } from '../../../src/models/weights/index.js';
+import { loadEmbeddingModel } from '../../../src/pooling/load-model.js';
 import { downloadData } from '../../../src/shared/hub/data.js';
 import { isInside, parseHubData, parseHubModel } from '../../../src/shared/hub/ids.js';
 import { downloadModel } from '../../../src/shared/hub/model.js';
@@ -121,6 +122,30 @@ describe('a model of the hub', () => {
     } finally {
       process.env = environment;
     }
+  });
+});
+
+describe('a folder of sentence-transformers on the hub', () => {
+  it('brings what says how it embeds', async () => {
+    const released = join(import.meta.dirname, '../../golden/released/bert');
+    const names = readdirSync(released, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => relative(released, join(entry.parentPath, entry.name)));
+    server = await startHub({
+      ...Object.fromEntries(names.map((name) => [name, readFileSync(join(released, name))])),
+      // What no embedder of ours opens stays there.
+      '2_Dense/pytorch_model.bin': 'pickle',
+      'openvino/model.bin': 'other',
+      '1_Pooling/run.py': 'import os',
+    });
+    const folder = await downloadModel(id, options());
+    const local = await loadEmbeddingModel(released);
+    const fetched = await loadEmbeddingModel(folder);
+    expect(fetched.recipe).toEqual(local.recipe);
+    expect(fetched.recipe.pooling.type).toBe('first');
+    expect(fetched.poolingParameters).toEqual(local.poolingParameters);
+    const brought = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+    expect(brought.filter((name) => /\.(bin|py)$/.test(name))).toEqual([]);
   });
 });
 
