@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { mkdir, mkdtemp, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
@@ -251,6 +253,29 @@ describe('a hub that lies', () => {
     await server.close();
     server = await startHub(model, () => 'x'.repeat(70_000_000));
     await expect(downloadModel(id, options())).rejects.toThrow(/the hub answers with too much/);
+  });
+
+  it('a list of pages without end', async () => {
+    let pages = 0;
+    const endless = createServer((request, response) => {
+      const tree = request.url?.includes('/tree/') === true;
+      pages += tree ? 1 : 0;
+      const next = `<http://${request.headers.host ?? ''}${request.url ?? ''}>; rel="next"`;
+      response.writeHead(200, { 'content-type': 'application/json', ...(tree ? { link: next } : {}) });
+      const info = { id: 'org/name', _id: 'x', sha, private: false, downloads: 1, likes: 0, gated: false };
+      response.end(JSON.stringify(tree ? [] : { ...info, lastModified: '2026-01-01T00:00:00.000Z' }));
+    });
+    await new Promise<void>((resolve) => endless.listen(0, '127.0.0.1', resolve));
+    try {
+      const endpoint = `http://127.0.0.1:${String((endless.address() as AddressInfo).port)}`;
+      await expect(downloadModel(id, options({ endpoint }))).rejects.toThrow(
+        "the hub's answer about org/name is broken: got more than 200 pages",
+      );
+      expect(pages).toBe(200);
+    } finally {
+      endless.closeAllConnections();
+      endless.close();
+    }
   });
 
   it('redirects: to where the token does not go, in a circle, to a file', async () => {
