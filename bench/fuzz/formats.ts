@@ -1,5 +1,5 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { parseConfig } from '../../src/config/load.js';
 import { readRows } from '../../src/data/rows.js';
@@ -9,7 +9,9 @@ import { openDecoder, openSafetensors, readAdapter } from '../../src/models/weig
 import { readManifest } from '../../src/pooling/manifest.js';
 import { runSchema } from '../../src/recipes/schema.js';
 import { packageFolder } from '../../src/shared/package.js';
+import { fuzzedDoors } from './doors.js';
 import type { Parts } from './mutate.js';
+import { writeParts } from './parts.js';
 
 /** A format, whole files of it, and what reads them in the product. */
 export interface FuzzedFormat {
@@ -26,19 +28,12 @@ async function filesOf(folder: string, names: readonly string[]): Promise<Parts>
   return parts;
 }
 
-async function write(folder: string, parts: Parts): Promise<void> {
-  for (const [name, bytes] of Object.entries(parts)) {
-    await mkdir(dirname(join(folder, name)), { recursive: true });
-    await writeFile(join(folder, name), bytes);
-  }
-}
-
 /** A data file of one name: all its rows. */
 function table(name: string, originals: () => Promise<readonly Uint8Array[]>): FuzzedFormat {
   return {
     originals: async () => (await originals()).map((bytes) => ({ [name]: bytes })),
     read: async (folder, parts) => {
-      await write(folder, parts);
+      await writeParts(folder, parts);
       const rows = readRows(join(folder, name));
       while ((await rows.next()).done !== true);
     },
@@ -76,7 +71,7 @@ function modelFolder(mutable: readonly string[], fixed: readonly string[]): Fuzz
         ['base', 'tied', 'rope-llama3'].map((name) => filesOf(golden('llama', name), mutable)),
       )),
     read: async (folder, parts) => {
-      await write(folder, { ...(await filesOf(golden('llama/base'), fixed)), ...parts });
+      await writeParts(folder, { ...(await filesOf(golden('llama/base'), fixed)), ...parts });
       await readModel(folder);
     },
   };
@@ -89,7 +84,7 @@ export const fuzzedFormats: Readonly<Record<string, FuzzedFormat>> = {
       { 'x.safetensors': await readFile(golden('peft/adapter/adapter_model.safetensors')) },
     ],
     read: async (folder, parts) => {
-      await write(folder, parts);
+      await writeParts(folder, parts);
       const store = await openSafetensors(join(folder, 'x.safetensors'));
       try {
         for (const name of store.names) await store.read(name);
@@ -99,9 +94,12 @@ export const fuzzedFormats: Readonly<Record<string, FuzzedFormat>> = {
     },
   },
   gguf: {
-    originals: async () => [{ 'x.gguf': await readFile(golden('gguf/llama.gguf')) }],
+    originals: async () => {
+      const names = (await readdir(golden('gguf'))).filter((name) => name.endsWith('.gguf')).sort();
+      return Promise.all(names.map(async (name) => ({ 'x.gguf': await readFile(golden('gguf', name)) })));
+    },
     read: async (folder, parts) => {
-      await write(folder, parts);
+      await writeParts(folder, parts);
       await readModel(join(folder, 'x.gguf'));
     },
   },
@@ -121,7 +119,7 @@ export const fuzzedFormats: Readonly<Record<string, FuzzedFormat>> = {
       );
     },
     read: async (folder, parts) => {
-      await write(folder, parts);
+      await writeParts(folder, parts);
       const { readTokenizer } = await import('../../src/models/weights/hf-folder.js');
       const { json, config } = await readTokenizer(folder);
       useTokenizer(createTokenizer(json, config, folder));
@@ -140,9 +138,9 @@ export const fuzzedFormats: Readonly<Record<string, FuzzedFormat>> = {
     },
     read: async (folder, parts) => {
       const { 'model.safetensors': weights, ...others } = await filesOf(golden('llama/base'), modelFiles);
-      await write(folder, { ...others, 'model-1.safetensors': weights ?? new Uint8Array(0) });
+      await writeParts(folder, { ...others, 'model-1.safetensors': weights ?? new Uint8Array(0) });
       const index = Buffer.from(parts['model.safetensors.index.json'] ?? []).toString('latin1');
-      await write(folder, {
+      await writeParts(folder, {
         'model.safetensors.index.json': Buffer.from(
           index.replaceAll('"model.safetensors"', '"model-1.safetensors"'),
           'latin1',
@@ -191,7 +189,7 @@ export const fuzzedFormats: Readonly<Record<string, FuzzedFormat>> = {
       return Promise.resolve([{ 'lmvec.json': Buffer.from(JSON.stringify(manifest)) }]);
     },
     read: async (folder, parts) => {
-      await write(folder, parts);
+      await writeParts(folder, parts);
       await readManifest(folder);
     },
   },
@@ -203,7 +201,7 @@ export const fuzzedFormats: Readonly<Record<string, FuzzedFormat>> = {
         ),
       ),
     read: async (folder, parts) => {
-      await write(folder, parts);
+      await writeParts(folder, parts);
       await readAdapter(folder);
     },
   },
@@ -219,6 +217,7 @@ export const fuzzedFormats: Readonly<Record<string, FuzzedFormat>> = {
       ),
     ),
   ),
+  ...fuzzedDoors,
 };
 
 async function names0(): Promise<readonly string[]> {

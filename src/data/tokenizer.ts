@@ -93,7 +93,7 @@ export function createTokenizer(
 }
 
 /** A damaged tokenizer.json shows itself at the first text that meets the damage: that is no bug of ours. */
-function guarded<T>(use: () => T, where: string): T {
+export function guarded<T>(use: () => T, where: string): T {
   try {
     return use();
   } catch (error) {

@@ -2,8 +2,10 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import type { InferenceSession, Tensor } from 'onnxruntime-node';
-import { floats, onnxRuntime, sessionOptions, type RuntimeOptions } from '../compiler/program.js';
+import type { Tensor } from 'onnxruntime-node';
+import { openGraphFile, type GraphFile } from '../compiler/graph-file.js';
+import { floats, onnxRuntime, type RuntimeOptions } from '../compiler/program.js';
+import { guarded } from '../data/tokenizer.js';
 import { Tokenizer, type LibraryTokenizer } from '../data/tokenizer-library.js';
 import { readJsonFile } from '../models/weights/json-file.js';
 import { normaliseRows, type Embeddings } from '../pooling/packed-encoder.js';
@@ -31,7 +33,8 @@ const files = ['onnx/model.onnx', 'model.onnx'];
  */
 export class ForeignOnnxEmbedder {
   private constructor(
-    private readonly session: InferenceSession,
+    private readonly folder: string,
+    private readonly session: GraphFile,
     private readonly tokenizer: LibraryTokenizer,
     /** Where the graph does not pool by itself. */
     private readonly after: AfterGraph | undefined,
@@ -53,28 +56,44 @@ export class ForeignOnnxEmbedder {
     const path = await graphOf(folder);
     if (path === undefined)
       throw userError({ what: 'no ONNX file', where: folder, expected: files.join(' or ') });
-    const session = await onnxRuntime().InferenceSession.create(path, sessionOptions(options));
-    const unknown = session.inputNames.filter((name) => !inputs.includes(name));
-    if (unknown.length > 0)
-      throw userError({ what: 'the graph asks for more than a text', where: path, got: unknown.join(', ') });
-    const json = (await readJsonFile(join(folder, 'tokenizer.json'))) ?? {};
+    const json = await readJsonFile(join(folder, 'tokenizer.json'));
+    if (json === undefined) throw userError({ what: 'tokenizer.json is missing', where: folder });
     const config = (await readJsonFile(join(folder, 'tokenizer_config.json'))) ?? {};
-    const pools = session.outputNames.includes('sentence_embedding');
-    const modules = pools ? undefined : await readReleasedModules(folder);
-    const { prompt, prompts } = modules ?? (await releasedPrompts(folder));
-    return new ForeignOnnxEmbedder(
-      session,
-      new Tokenizer({ ...json, truncation: null, padding: null }, config),
-      pools ? undefined : await afterGraph(folder, modules),
-      { ...(prompt === undefined ? {} : { prompt }), ...(prompts === undefined ? {} : { prompts }) },
-      await mostTokens(folder, config),
-      await sha256(path),
+    const tokenizer = guarded(
+      () => new Tokenizer({ ...json, truncation: null, padding: null }, config),
+      join(folder, 'tokenizer.json'),
     );
+    const session = await openGraphFile(path, options);
+    try {
+      const unknown = session.inputNames.filter((name) => !inputs.includes(name));
+      if (unknown.length > 0)
+        throw userError({
+          what: 'the graph asks for more than a text',
+          where: path,
+          got: unknown.join(', '),
+        });
+      const pools = session.outputNames.includes('sentence_embedding');
+      const modules = pools ? undefined : await readReleasedModules(folder);
+      const { prompt, prompts } = modules ?? (await releasedPrompts(folder));
+      return new ForeignOnnxEmbedder(
+        folder,
+        session,
+        tokenizer,
+        pools ? undefined : await afterGraph(folder, modules),
+        { ...(prompt === undefined ? {} : { prompt }), ...(prompts === undefined ? {} : { prompts }) },
+        await mostTokens(folder, config),
+        await sha256(path),
+      );
+    } catch (error) {
+      await session.release();
+      throw error;
+    }
   }
 
   /** Unit vectors [N, E] in the order of the texts. */
   async encode(texts: readonly string[]): Promise<Embeddings> {
-    const ids = texts.map((text) => this.tokens(text));
+    const where = join(this.folder, 'tokenizer.json');
+    const ids = texts.map((text) => guarded(() => this.tokens(text), where));
     const order = ids.map((_, i) => i).sort((a, b) => lengthAt(ids, b) - lengthAt(ids, a));
     let result: Embeddings | undefined;
     for (let start = 0; start < order.length;) {
@@ -125,11 +144,11 @@ export class ForeignOnnxEmbedder {
     );
     const results = await this.session.run(feeds);
     const whole = results['sentence_embedding'];
-    if (whole !== undefined)
+    if (whole?.dims.length === 2 && whole.type === 'float32')
       return { rows: texts.length, dimensions: whole.dims[1] as number, data: floats(whole) };
     const states = results['last_hidden_state'] ?? results['token_embeddings'] ?? Object.values(results)[0];
     if (states?.dims.length !== 3 || states.type !== 'float32')
-      throw userError({ what: 'the graph gives neither hidden states nor embeddings' });
+      throw userError({ what: 'the graph gives neither hidden states nor embeddings', where: this.folder });
     if (this.after === undefined) throw internalError('a graph without sentence_embedding, and no pooling');
     const vectors = pooled(states, texts, this.after.pooling);
     return this.after.dense?.(vectors) ?? vectors;

@@ -1,9 +1,10 @@
 import type { InferenceSession } from 'onnxruntime-node';
-import { floats, onnxRuntime, sessionOptions, type RuntimeOptions } from '../compiler/program.js';
+import { openGraphFile, type GraphFile } from '../compiler/graph-file.js';
+import { floats, onnxRuntime, type RuntimeOptions } from '../compiler/program.js';
 import type { TokenizedText } from '../data/batch.js';
 import type { PooledTokens } from '../pooling/manifest.js';
 import type { Embeddings } from '../pooling/packed-encoder.js';
-import { internalError } from '../shared/errors.js';
+import { userError } from '../shared/errors.js';
 
 /** Tokens of one run. */
 const RUN_TOKENS = 4096;
@@ -11,21 +12,27 @@ const RUN_TOKENS = 4096;
 /** An exported graph in ONNX Runtime. */
 export class OnnxEmbedder {
   private constructor(
-    private readonly session: InferenceSession,
+    private readonly path: string,
+    private readonly graph: GraphFile,
     private readonly pooled: PooledTokens,
   ) {}
 
   static async open(path: string, pooled: PooledTokens, options: RuntimeOptions = {}): Promise<OnnxEmbedder> {
-    return new OnnxEmbedder(
-      await onnxRuntime().InferenceSession.create(path, sessionOptions(options)),
-      pooled,
-    );
+    return new OnnxEmbedder(path, await openGraphFile(path, options), pooled);
   }
 
   /** Unit vectors [N, E] of a batch, padded on the given side where the texts are not of one length. */
   async run(texts: readonly TokenizedText[], side: 'left' | 'right'): Promise<Embeddings> {
     const embedding = await this.value('sentence_embedding', texts, side);
-    return { rows: texts.length, dimensions: embedding.dims[1] as number, data: floats(embedding) };
+    const [rows, dimensions = 0, ...more] = embedding.dims;
+    if (rows !== texts.length || dimensions === 0 || more.length > 0 || embedding.type !== 'float32')
+      throw userError({
+        what: 'the graph gives no embeddings',
+        where: this.path,
+        got: `${embedding.type} [${embedding.dims.join(', ')}]`,
+        expected: `float32 [${texts.length}, dimensions]`,
+      });
+    return { rows, dimensions, data: floats(embedding) };
   }
 
   /**
@@ -78,13 +85,14 @@ export class OnnxEmbedder {
       attention_mask: filled(() => 1),
     };
     if (this.pooled.kind === 'input') feeds['pool_mask'] = filled(({ pool }, i) => pool[i] as number);
-    const value = (await this.session.run(feeds, [name]))[name];
-    if (value === undefined) throw internalError(`the graph gave no ${name}`);
+    const value = (await this.graph.run(feeds, [name]))[name];
+    if (value === undefined)
+      throw userError({ what: 'the graph lacks an output', where: this.path, expected: name });
     return value;
   }
 
   async dispose(): Promise<void> {
-    await this.session.release();
+    await this.graph.release();
   }
 }
 

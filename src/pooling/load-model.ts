@@ -9,7 +9,9 @@ import { checkpointNames } from '../models/families/index.js';
 import { matrixLayout } from '../models/lora.js';
 import { mergeAdapter } from '../models/merge-adapter.js';
 import type { AttentionMode, ResidentPrecision, WindowMode } from '../models/schema.js';
+import { previousFolders } from '../models/weights/adapter-chain.js';
 import { localModel, openDecoder, readAdapter } from '../models/weights/index.js';
+import { refuseLinksOut } from '../models/weights/links.js';
 import { userError } from '../shared/errors.js';
 import { exists, statOrUserError } from '../shared/files.js';
 import { assetPath } from '../shared/package.js';
@@ -102,6 +104,7 @@ async function decoderOf(
 ): Promise<Decoder> {
   if (manifest?.kind !== 'adapter') return readDecoder(path, options);
   const { base, previous } = manifest;
+  await refuseLinksOut(path);
   await localModel(base.path).catch((error: unknown) => {
     const got = error instanceof Error ? error.message : String(error);
     throw userError({ what: 'the base model of the adapter is not found', where: path, got });
@@ -116,7 +119,7 @@ async function decoderOf(
   }
   const decoder = await readDecoder(base.path, options);
   const own = manifest.ownAdapter ? [path] : [];
-  for (const folder of [...previous.map((stage) => join(path, 'previous', stage)), ...own]) {
+  for (const folder of [...(await previousFolders(path, previous)), ...own]) {
     const layout = matrixLayout(decoder.config);
     const { tensors, rank, alpha } = await readAdapter(folder, {
       names: checkpointNames(decoder.rawConfig),

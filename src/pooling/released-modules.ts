@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { PromptConfig } from '../data/schema.js';
 import { readJsonFile, readJsonList } from '../models/weights/json-file.js';
+import { refuseLinksOut } from '../models/weights/links.js';
 import { openSafetensors, type WeightStore } from '../models/weights/index.js';
 import { renamedStore } from '../models/weights/names.js';
 import { isJsonObject, type JsonObject } from '../models/weights/types.js';
@@ -77,7 +78,7 @@ export async function mostTokens(folder: string): Promise<number | undefined> {
 async function modulesOf(folder: string): Promise<readonly Module[] | undefined> {
   const where = join(folder, 'modules.json');
   const list = await readJsonList(where);
-  return list?.map((module) => {
+  const modules = list?.map((module): Module => {
     const { type, path } = isJsonObject(module) ? module : {};
     // Paths become parts of ours.
     if (typeof type !== 'string' || typeof path !== 'string' || !/^([A-Za-z0-9][\w-]*)?$/.test(path))
@@ -89,6 +90,9 @@ async function modulesOf(folder: string): Promise<readonly Module[] | undefined>
       });
     return { kind: type.slice(type.lastIndexOf('.') + 1), folder: join(folder, path) };
   });
+  for (const module of modules ?? [])
+    if (await exists(module.folder)) await refuseLinksOut(module.folder, folder);
+  return modules;
 }
 
 /** What a `1_Pooling/config.json` says. @throws UserError where that is nothing that is done here, several modes at once too */

@@ -1,11 +1,13 @@
-import { readFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
+import { z } from 'zod';
 import { baselineNames, baselines, evaluateBaseline } from '../evaluation/baselines.js';
 import { bootstrapInterval } from '../evaluation/bootstrap.js';
 import type { Encode } from '../evaluation/encoder.js';
 import { averageScore, evaluateTasks, type EvalResult } from '../evaluation/evaluate.js';
 import { writeMtebResults } from '../evaluation/mteb.js';
 import { comparisonLine, resultTable, type ReportRow } from '../evaluation/report.js';
+import { readJsonList } from '../models/weights/json-file.js';
+import { userError } from '../shared/errors.js';
 import { writeFileAtomic } from '../shared/files.js';
 import type { RunPaths } from './run-folder.js';
 import type { RunConfig } from './schema.js';
@@ -102,9 +104,8 @@ async function keptRow(
   state: EvaluatedState,
   { bootstrap = 1000 } = {},
 ): Promise<ReportRow | undefined> {
-  const text = await readFile(keptPath(paths, state), 'utf8').catch(() => undefined);
-  if (text === undefined) return undefined;
-  const results = (JSON.parse(text) as EvalResult[]).map((result) => {
+  const kept = await readKept(keptPath(paths, state));
+  const results = kept?.map((result) => {
     const scored = {
       ...result.scored,
       gold: Float64Array.from(result.scored.gold),
@@ -114,7 +115,34 @@ async function keptRow(
       bootstrap === 0 ? undefined : bootstrapInterval([scored], { resamples: bootstrap, seed: 0 });
     return { ...result, scored, ...(interval === undefined ? {} : { interval }) };
   });
-  return { name: stateNames[state], results };
+  return results === undefined ? undefined : { name: stateNames[state], results };
+}
+
+// NaN is null in JSON.
+const number = z.number().nullable();
+const numbers = z.array(number);
+const keptSchema = z.array(
+  z
+    .looseObject({
+      ...{ task: z.string(), split: z.string(), protocol: z.string(), everyNthRow: z.number() },
+      ...{ pairs: z.number(), mainScore: number, seconds: number },
+      scored: z.object({ name: z.string(), gold: numbers, similarity: numbers }),
+    })
+    .refine(({ scored }) => scored.gold.length === scored.similarity.length, 'as many scores as pairs'),
+);
+
+/** @throws UserError where it is not what `keepEvaluation` writes */
+async function readKept(path: string): Promise<EvalResult[] | undefined> {
+  const list = await readJsonList(path);
+  const parsed = keptSchema.optional().safeParse(list);
+  if (parsed.success) return list as EvalResult[] | undefined;
+  const [problem] = parsed.error.issues;
+  throw userError({
+    what: 'broken results of the run',
+    where: path,
+    got: `${problem?.path.join('.') ?? ''}: ${problem?.message ?? ''}`,
+    hint: 'start again with --overwrite',
+  });
 }
 
 function keptPath(paths: RunPaths, state: EvaluatedState): string {

@@ -15,7 +15,13 @@ import {
   type RunFolder,
   type RunPaths,
 } from './run-folder.js';
-import { newRunRecord, readRunRecord, writeRunRecord, type RunRecord } from './run-record.js';
+import {
+  checkSameInputs,
+  newRunRecord,
+  readRunRecord,
+  writeRunRecord,
+  type RunRecord,
+} from './run-record.js';
 import { runStages } from './run-stages.js';
 import type { RunConfig } from './schema.js';
 import { openTrainingParts } from './open-training-parts.js';
@@ -77,6 +83,7 @@ export async function resume(folder: string, options: TrainOptions = {}): Promis
       return { status: 'already finished', folder, stage: last?.name ?? '', step: last?.steps ?? 0 };
     }
     return await withParts(config, options, async (parts) => {
+      if (old !== undefined) checkSameInputs(old.inputs, parts.inputs);
       const checkpoint = await prepareResume(run.paths, config, progress);
       const record = old ?? newRunRecord({ seed: config.train.seed, ...parts });
       const { stage, step } = checkpoint ?? { stage: Object.keys(config.stages)[0] ?? '', step: 0 };

@@ -88,6 +88,11 @@ const systemReasons: Readonly<Record<string, string>> = {
   EISDIR: 'it is a folder',
   ENAMETOOLONG: 'the name is too long',
   EMFILE: 'too many files are open',
+  ENOTEMPTY: 'a folder that is not empty is in the way',
+  EBUSY: 'it is in use',
+  EIO: 'the disk or the network behind it fails',
+  EFBIG: 'the file would be too large for the system',
+  ELOOP: 'its links lead in a circle',
 };
 
 /** What the system refused, as a sentence; undefined for errors of other kinds. */

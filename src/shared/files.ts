@@ -41,14 +41,19 @@ export async function writeFolderAtomic(
   const temporary = join(parent, `.${basename(path)}.${token}.tmp`);
   const old = join(parent, `.${basename(path)}.${token}.old`);
   await mkdir(temporary);
+  let replaced = false;
   try {
     await fill(temporary);
-    const replaced = await exists(path);
-    if (replaced) await rename(path, old);
+    if (await exists(path)) {
+      await rename(path, old);
+      replaced = true;
+    }
     await rename(temporary, path);
     await syncFolder(parent);
     if (replaced) await rm(old, { recursive: true, force: true });
   } catch (error) {
+    // The older one is put back, unless somebody else was faster with a new one.
+    if (replaced && !(await exists(path))) await rename(old, path).catch(() => undefined);
     await rm(temporary, { recursive: true, force: true });
     throw error;
   }

@@ -95,8 +95,13 @@ export async function unpackEntry(
         yield part;
       }
     };
-    if (stored) await pipeline(packed, limited, sink);
-    else await pipeline(packed, createInflateRaw(), limited, sink);
+    try {
+      if (stored) await pipeline(packed, limited, sink);
+      else await pipeline(packed, createInflateRaw(), limited, sink);
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      throw code?.startsWith('Z_') === true ? damaged(message) : error;
+    }
   } else sink.end();
   if (sink.bytesWritten !== size) throw damaged(`${sink.bytesWritten} bytes`);
 }

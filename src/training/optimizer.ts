@@ -1,3 +1,4 @@
+import { userError } from '../shared/errors.js';
 import type { OptimizerState } from './stage-runner.js';
 
 export interface AdamWOptions {
@@ -61,10 +62,20 @@ export class AdamW {
     return { step: this.updates, m: this.m, v: this.v };
   }
 
+  /** @throws UserError where a moment is missing, or of another length than its parameter */
   restore(state: OptimizerState): void {
     this.updates = state.step;
-    for (const [name, values] of state.m) this.m.get(name)?.set(values);
-    for (const [name, values] of state.v) this.v.get(name)?.set(values);
+    for (const moment of ['m', 'v'] as const)
+      for (const [name, values] of this[moment]) {
+        const saved = state[moment].get(name);
+        if (saved?.length !== values.length)
+          throw userError({
+            what: `the checkpoint does not fit the configuration at AdamW's ${moment} of ${name}`,
+            got: `${saved?.length ?? 'no'} values`,
+            expected: `${values.length}`,
+          });
+        values.set(saved);
+      }
   }
 }
 

@@ -1,10 +1,14 @@
+import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { engine } from '@tensorflow/tfjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Embedder } from '../../src/embedder/embedder.js';
+import { ForeignOnnxEmbedder } from '../../src/embedder/foreign-onnx.js';
 import { exportFolder } from '../../src/export/folder.js';
 import { openModel } from '../../src/recipes/open-model.js';
 import { exportEmbedder } from '../../src/recipes/export.js';
+import { UserError } from '../../src/shared/errors.js';
+import { assetPath } from '../../src/shared/package.js';
 import { goldenModel, largestDifference, modelWith, temporaryFolders, texts } from '../export/models.js';
 
 const temporary = temporaryFolders();
@@ -99,6 +103,37 @@ describe.each(['packed', 'exported'] as const)('Embedder, %s', (kind) => {
       await another.dispose();
     }
     expect(engine().memory().numTensors).toBe(before);
+  });
+});
+
+describe('a damaged download', () => {
+  it('of an exported folder is one sentence', async () => {
+    const path = join(await temporary(), 'embedder');
+    await exportEmbedder({ model: goldenModel(), output: path, threads: 1 });
+    const graph = join(path, 'onnx/model.onnx');
+    const whole = await readFile(graph);
+    const sentence = /onnx\/model\.onnx: ONNX Runtime cannot open the graph: got /;
+    for (const bytes of [whole.subarray(0, whole.length / 2), Buffer.from('not a graph'), Buffer.alloc(0)]) {
+      await writeFile(graph, bytes);
+      for (const open of [() => Embedder.open(path), () => ForeignOnnxEmbedder.open(path)]) {
+        await expect(open()).rejects.toThrow(sentence);
+        await expect(open()).rejects.toBeInstanceOf(UserError);
+      }
+    }
+    await writeFile(graph, whole);
+    // The tokenizer of another model: ids that the graph has no row for.
+    for (const name of ['tokenizer.json', 'tokenizer_config.json'])
+      await cp(assetPath('tiny', name), join(path, name));
+    for (const embedder of [await Embedder.open(path), await ForeignOnnxEmbedder.open(path)]) {
+      await expect(embedder.encode(['Something is somewhere.'])).rejects.toThrow(
+        /onnx\/model\.onnx: ONNX Runtime cannot run the graph: got .*out of data bounds/,
+      );
+      await embedder.dispose();
+    }
+    await writeFile(join(path, 'tokenizer.json'), '{"model": {"type": "BPE", "vocab": 5}}');
+    await expect(ForeignOnnxEmbedder.open(path)).rejects.toThrow(
+      /tokenizer\.json: the tokenizer cannot be used/,
+    );
   });
 });
 

@@ -5,10 +5,11 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { parseConfig } from '../../src/config/load.js';
 import { describeRun } from '../../src/recipes/dry-run.js';
 import { runPaths } from '../../src/recipes/run-folder.js';
-import type { RunRecord } from '../../src/recipes/run-record.js';
+import type { InputFile, RunRecord } from '../../src/recipes/run-record.js';
 import { runSchema, type RunConfig } from '../../src/recipes/schema.js';
 import { resume, train, type TrainOptions } from '../../src/recipes/train.js';
 import type { OpenTrainingParts } from '../../src/recipes/training-parts.js';
+import { UserError } from '../../src/shared/errors.js';
 import { hashString } from '../../src/shared/random.js';
 import type { Progress } from '../../src/shared/progress.js';
 import { quadraticStage } from '../training/quadratic-stage.js';
@@ -188,6 +189,50 @@ describe('a run', () => {
     expect(messages).toContain(`resuming ${config.output}: stage a, step 6`);
     const [ours, theirs] = [await outcome(config.output), await outcome(undisturbed.output)];
     expect(ours).toEqual(theirs);
+  });
+
+  it('goes on only with the model and the texts that it was started with', async () => {
+    const controller = new AbortController();
+    const interrupt = { stage: 'a', at: 5, does: () => controller.abort() };
+    const input = (path: string, sha256: string) => ({ path, bytes: 3, sha256 });
+    const withInputs =
+      (inputs: readonly InputFile[], disturbance?: Disturbance): OpenTrainingParts =>
+      async (given) => ({ ...(await openParts(disturbance)(given)), inputs });
+    const inputs = [input('m/config.json', 'aa'), input('texts.txt', 'bb')];
+    const config = configOf('other');
+    await train(config, {
+      progress,
+      openParts: withInputs(inputs, interrupt),
+      signal: controller.signal,
+    });
+    const goOn = (now: readonly InputFile[]) =>
+      resume(config.output, { progress, openParts: withInputs(now) });
+    await expect(goOn([inputs[0]!, input('texts.txt', 'cc')])).rejects.toThrow(
+      'texts.txt: this is not what the run was started with, so it cannot go on: got other content, or none',
+    );
+    await expect(goOn([...inputs, input('more.txt', 'cc')])).rejects.toThrow(/^more\.txt: .*was not there/);
+    expect(await readdir(join(config.output, 'checkpoints'))).toEqual(['a-step-000004', 'a-step-000006']);
+    // The folder may have moved, and a note beside the weights changes nothing.
+    const moved = inputs.map((file) => ({ ...file, path: `elsewhere/${file.path}` }));
+    const result = await goOn([...moved, input('elsewhere/m/README.md', 'dd')]);
+    expect(result.status).toBe('finished');
+  });
+
+  it.each([
+    ['run.json', 'null', /run\.json: /],
+    ['run.json', '{}', /run\.json: broken run record: got status: /],
+    ['results/before.json', '{', /before\.json: not valid JSON/],
+    ['results/before.json', '[null]', /before\.json: broken results of the run: got 0: /],
+    ['results/best.json', '[{"task": "x"}]', /best\.json: broken results of the run/],
+  ])('with %s of %s is one sentence', async (name, content, sentence) => {
+    const config = configOf('broken');
+    const controller = new AbortController();
+    const interrupt = { stage: 'b', at: 5, does: () => controller.abort() };
+    await train(config, { ...options(interrupt), signal: controller.signal });
+    await writeFile(join(config.output, name), content);
+    const failure = resume(config.output, options());
+    await expect(failure).rejects.toThrow(sentence);
+    await expect(failure).rejects.toBeInstanceOf(UserError);
   });
 
   it('that is finished is not run again', async () => {

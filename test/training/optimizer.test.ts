@@ -67,6 +67,15 @@ describe('AdamW', () => {
     for (const step of [1, 2, 3]) expect(run(step)).toEqual(undisturbed);
   });
 
+  it('refuses moments that are missing or of another length', () => {
+    const optimizer = new AdamW(arrays({ p: [1, 2] }), new Set(), cases[0]!);
+    const whole = arrays({ p: [0, 0] });
+    for (const broken of [arrays({}), arrays({ p: [0] }), arrays({ p: [0, 0, 0] })]) {
+      expect(() => optimizer.restore({ step: 1, m: broken, v: whole })).toThrow(/AdamW's m of p: got /);
+      expect(() => optimizer.restore({ step: 1, m: whole, v: broken })).toThrow(/AdamW's v of p: got /);
+    }
+  });
+
   it('leaves a parameter without a gradient alone, decay included', () => {
     const parameters = arrays({ used: [1, 2], unused: [3, 4] });
     const optimizer = new AdamW(parameters, new Set(['used', 'unused']), {

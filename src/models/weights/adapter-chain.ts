@@ -3,6 +3,7 @@ import { shown, userError } from '../../shared/errors.js';
 import { exists } from '../../shared/files.js';
 import { mergeLora } from '../lora.js';
 import { readJsonFile } from './json-file.js';
+import { refuseLinksOut } from './links.js';
 import { readAdapter, type Adapter } from './peft.js';
 import type { MergedAdapter, WeightStore } from './types.js';
 
@@ -24,19 +25,23 @@ export async function baseOfAdapter(folder: string): Promise<string | undefined>
 export async function adaptersIn(folder: string): Promise<readonly string[]> {
   const previous = (await readJsonFile(join(folder, 'lmvec.json')))?.['previous'] ?? [];
   const names: readonly unknown[] = Array.isArray(previous) ? previous : [previous];
-  return [
-    ...names.map((name) => {
-      // They become parts of paths.
-      if (typeof name === 'string' && /^[A-Za-z][A-Za-z0-9_]*$/.test(name))
-        return join(folder, 'previous', name);
-      throw userError({
-        what: 'broken description of a model',
-        where: join(folder, 'lmvec.json'),
-        got: `previous: ${shown(name)}`,
-      });
-    }),
-    folder,
-  ];
+  const stages = names.map((name) => {
+    // They become parts of paths.
+    if (typeof name === 'string' && /^[A-Za-z][A-Za-z0-9_]*$/.test(name)) return name;
+    throw userError({
+      what: 'broken description of a model',
+      where: join(folder, 'lmvec.json'),
+      got: `previous: ${shown(name)}`,
+    });
+  });
+  return [...(await previousFolders(folder, stages)), folder];
+}
+
+/** Where the adapters of earlier stages lie in a folder. @throws UserError where that is a link out of it */
+export async function previousFolders(folder: string, stages: readonly string[]): Promise<string[]> {
+  const paths = stages.map((stage) => join(folder, 'previous', stage));
+  for (const path of paths) if (await exists(path)) await refuseLinksOut(path, folder);
+  return paths;
 }
 
 /**

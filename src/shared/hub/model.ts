@@ -7,9 +7,22 @@ import { openRepository } from './repository.js';
 
 export { parseHubModel } from './ids.js';
 
-/** What a decoder, an adapter or an embedder folder of ours is made of. Nothing that could be run is fetched: no Python, no pickles. */
-const modelFile =
-  /^(?:config\.json|tokenizer(?:_config)?\.json|special_tokens_map\.json|model[\w.-]*\.safetensors(?:\.index\.json)?|adapter_config\.json|adapter_model\.safetensors|lmvec\.json|pooling\.safetensors|previous\/\w+\/adapter_(?:config\.json|model\.safetensors)|onnx\/model[\w.-]*\.onnx(?:_data)?)$/;
+/**
+ * What a decoder, an adapter, an embedder folder of ours or one of sentence-transformers is made of. Nothing that could be run is fetched: no
+ * Python, no pickles.
+ */
+const modelFiles: readonly RegExp[] = [
+  /^(?:config|tokenizer|tokenizer_config|special_tokens_map|adapter_config|lmvec)\.json$/,
+  /^(?:model[\w.-]*|adapter_model|pooling)\.safetensors$/,
+  /^model[\w.-]*\.safetensors\.index\.json$/,
+  /^previous\/\w+\/adapter_(?:config\.json|model\.safetensors)$/,
+  /^onnx\/model[\w.-]*\.onnx(?:_data)?$/,
+  // Without them a model would be pooled in another way than its makers do.
+  /^(?:modules|sentence_bert_config|config_sentence_transformers)\.json$/,
+  /^\d+_[\w-]+\/(?:config\.json|model\.safetensors)$/,
+];
+/** One of these there must be. */
+const weights = /^(?:adapter_)?model[^/]*\.safetensors$/;
 
 /**
  * The folder (or GGUF file) of a hub model on this machine, downloaded where it is not there yet.
@@ -30,11 +43,11 @@ export async function downloadModel(id: HubId, options: HubOptions = hubOptions(
     });
   }
   if (files === undefined) return folder;
-  const wanted = files.filter(({ path }) => modelFile.test(path));
+  const wanted = files.filter(({ path }) => modelFiles.some((name) => name.test(path)));
   // The exported graphs are another form of the weights; only folders of ours are run from them.
   const ours = wanted.some(({ path }) => path === 'lmvec.json');
   const fetched = ours ? wanted : wanted.filter(({ path }) => !path.startsWith('onnx/'));
-  if (!fetched.some(({ path }) => path.endsWith('.safetensors'))) {
+  if (!fetched.some(({ path }) => weights.test(path))) {
     const ggufs = files.map(({ path }) => path).filter((path) => path.endsWith('.gguf'));
     throw userError({
       what: ggufs.length > 0 ? 'which of the GGUF files?' : 'this model has no safetensors',

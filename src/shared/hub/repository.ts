@@ -20,6 +20,8 @@ export interface Repository {
 }
 
 const mostFiles = 100_000;
+/** Of a list of files: the hub puts up to 1,000 on one. */
+const mostPages = 200;
 const commit = /^[0-9a-f]{40}$/;
 const entrySchema = z.object({
   type: z.string(),
@@ -111,12 +113,19 @@ async function filesOf(
   { id, sha, options }: { readonly id: HubId; readonly sha: string; readonly options: HubOptions },
 ): Promise<HubFile[]> {
   const files: HubFile[] = [];
+  const once = answerFetch(options);
+  let pages = 0;
   const entries = listFiles({
     repo: { type: id.type, name: id.name },
     recursive: true,
     revision: sha,
     hubUrl: options.endpoint,
-    fetch: answerFetch(options),
+    // A list whose every page names a next one would never end.
+    fetch: (...request) => {
+      pages += 1;
+      if (pages > mostPages) throw brokenAnswer(id, `more than ${mostPages} pages`, options);
+      return once(...request);
+    },
   });
   for await (const entry of entries) {
     const parsed = entrySchema.safeParse(entry);

@@ -9,6 +9,7 @@ import {
   type TensorToWrite,
 } from '../../../src/models/weights/index.js';
 import { loadDecoder } from '../../../src/models/decoder.js';
+import { loadEmbeddingModel } from '../../../src/pooling/load-model.js';
 import { UserError } from '../../../src/shared/errors.js';
 
 const base = join(import.meta.dirname, '../../golden/llama/base');
@@ -225,6 +226,37 @@ describe('folders that are not to be trusted', () => {
     await rename(join(snapshot, 'config.json'), join(snapshot, 'other.json'));
     await symlink('other.json', join(snapshot, 'config.json'));
     await (await openDecoder(snapshot)).weights.close();
+    await rm(place, { recursive: true });
+  });
+
+  it('so are those of earlier stages and of modules: refused outwards, followed in the hub cache', async () => {
+    const place = await mkdtemp(join(tmpdir(), 'lmvec-links-'));
+    const golden = join(base, '../..');
+    const model = join(place, 'models--a--b/snapshots/0123');
+    const blobs = join(place, 'models--a--b/blobs');
+    await cp(join(golden, 'peft/chain/simcse'), model, { recursive: true });
+    await writeFile(join(model, 'lmvec.json'), '{"previous": ["mntp"]}');
+    const stage = join(model, 'previous/mntp');
+    await cp(join(golden, 'peft/chain/mntp'), stage, { recursive: true });
+    await mkdir(blobs);
+    await rename(join(stage, 'adapter_model.safetensors'), join(blobs, 'x'));
+    await symlink('../../../../blobs/x', join(stage, 'adapter_model.safetensors'));
+    const chain = `${base} + ${model}`;
+    await (await openDecoder(chain)).weights.close();
+    await rename(stage, join(place, 'mntp'));
+    await symlink('../../../../mntp', stage);
+    await expect(openDecoder(chain)).rejects.toThrow(/mntp: a link out of the model folder is not followed/);
+
+    const embedder = join(place, 'embedder');
+    await cp(join(golden, 'released/bert'), embedder, { recursive: true });
+    await rename(join(embedder, '2_Dense/model.safetensors'), join(place, 'dense'));
+    await symlink('../../dense', join(embedder, '2_Dense/model.safetensors'));
+    await expect(loadEmbeddingModel(embedder)).rejects.toThrow(
+      /2_Dense\/model\.safetensors: a link out of the model folder is not followed/,
+    );
+    await rename(join(embedder, '2_Dense'), join(place, '2_Dense'));
+    await symlink('../2_Dense', join(embedder, '2_Dense'));
+    await expect(loadEmbeddingModel(embedder)).rejects.toThrow(/2_Dense: a link out of the model folder/);
     await rm(place, { recursive: true });
   });
 

@@ -1,8 +1,8 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { crc32, deflateRawSync } from 'node:zlib';
 import { afterAll, describe, expect, it, vi } from 'vitest';
+import { archive } from '../../../bench/fuzz/archive.js';
 import { setupCuda } from '../../../src/recipes/setup/cuda.js';
 import { runProgram } from '../../../src/recipes/setup/run-program.js';
 import { setupTensorFlow } from '../../../src/recipes/setup/tensorflow.js';
@@ -13,32 +13,6 @@ vi.setConfig({ testTimeout: 120_000 });
 
 const cwd = await mkdtemp(join(tmpdir(), 'lmvec-setup-'));
 afterAll(() => rm(cwd, { recursive: true }));
-
-/** A zip archive of one file, as APPNOTE 4.3 has it. */
-function archive(name: string, content: Buffer, { stored = false, size = content.length } = {}): Buffer {
-  const packed = stored ? content : deflateRawSync(content);
-  const common = Buffer.alloc(26);
-  common.writeUInt16LE(20, 0);
-  common.writeUInt16LE(stored ? 0 : 8, 4);
-  common.writeUInt32LE(crc32(content), 10);
-  common.writeUInt32LE(packed.length, 14);
-  common.writeUInt32LE(size, 18);
-  common.writeUInt16LE(name.length, 22);
-  const local = Buffer.concat([Buffer.from('PK\x03\x04'), common, Buffer.from(name), packed]);
-  const central = Buffer.concat([
-    Buffer.from('PK\x01\x02\x14\x00', 'latin1'),
-    common,
-    Buffer.alloc(14),
-    Buffer.from(name),
-  ]);
-  const end = Buffer.alloc(22);
-  end.write('PK\x05\x06', 0, 'latin1');
-  end.writeUInt16LE(1, 8);
-  end.writeUInt16LE(1, 10);
-  end.writeUInt32LE(central.length, 12);
-  end.writeUInt32LE(local.length, 16);
-  return Buffer.concat([local, central, end]);
-}
 
 describe('zip archives', () => {
   it('are unpacked, packed and stored', async () => {
@@ -67,6 +41,13 @@ describe('zip archives', () => {
     const [entry] = await readZip(path);
     await expect(unpackEntry(path, entry!, join(cwd, 'bomb'))).rejects.toThrow(
       'file is damaged: got more than 10 bytes',
+    );
+    const scratched = archive('file', Buffer.from('a wheel is a zip archive. '.repeat(50)));
+    scratched.fill(0xff, 34, 40);
+    await writeFile(path, scratched);
+    const [other] = await readZip(path);
+    await expect(unpackEntry(path, other!, join(cwd, 'scratched'))).rejects.toThrow(
+      /bad\.zip: file is damaged: got (invalid|unexpected)/,
     );
   });
 });

@@ -1,11 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { mkdir, mkdtemp, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readTexts, textSources } from '../../../src/data/texts.js';
 import { openDecoder } from '../../../src/models/weights/index.js';
+import { loadEmbeddingModel } from '../../../src/pooling/load-model.js';
 import { downloadData } from '../../../src/shared/hub/data.js';
 import { isInside, parseHubData, parseHubModel } from '../../../src/shared/hub/ids.js';
 import { downloadModel } from '../../../src/shared/hub/model.js';
@@ -124,6 +127,30 @@ describe('a model of the hub', () => {
   });
 });
 
+describe('a folder of sentence-transformers on the hub', () => {
+  it('brings what says how it embeds', async () => {
+    const released = join(import.meta.dirname, '../../golden/released/bert');
+    const names = readdirSync(released, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => relative(released, join(entry.parentPath, entry.name)));
+    server = await startHub({
+      ...Object.fromEntries(names.map((name) => [name, readFileSync(join(released, name))])),
+      // What no embedder of ours opens stays there.
+      '2_Dense/pytorch_model.bin': 'pickle',
+      'openvino/model.bin': 'other',
+      '1_Pooling/run.py': 'import os',
+    });
+    const folder = await downloadModel(id, options());
+    const local = await loadEmbeddingModel(released);
+    const fetched = await loadEmbeddingModel(folder);
+    expect(fetched.recipe).toEqual(local.recipe);
+    expect(fetched.recipe.pooling.type).toBe('first');
+    expect(fetched.poolingParameters).toEqual(local.poolingParameters);
+    const brought = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+    expect(brought.filter((name) => /\.(bin|py)$/.test(name))).toEqual([]);
+  });
+});
+
 describe('connections that fail', () => {
   it('a dropped one is gone on with, as often as it brings bytes', async () => {
     // Between two drops there is one that brings all that was written before it, however slow this machine is.
@@ -226,6 +253,29 @@ describe('a hub that lies', () => {
     await server.close();
     server = await startHub(model, () => 'x'.repeat(70_000_000));
     await expect(downloadModel(id, options())).rejects.toThrow(/the hub answers with too much/);
+  });
+
+  it('a list of pages without end', async () => {
+    let pages = 0;
+    const endless = createServer((request, response) => {
+      const tree = request.url?.includes('/tree/') === true;
+      pages += tree ? 1 : 0;
+      const next = `<http://${request.headers.host ?? ''}${request.url ?? ''}>; rel="next"`;
+      response.writeHead(200, { 'content-type': 'application/json', ...(tree ? { link: next } : {}) });
+      const info = { id: 'org/name', _id: 'x', sha, private: false, downloads: 1, likes: 0, gated: false };
+      response.end(JSON.stringify(tree ? [] : { ...info, lastModified: '2026-01-01T00:00:00.000Z' }));
+    });
+    await new Promise<void>((resolve) => endless.listen(0, '127.0.0.1', resolve));
+    try {
+      const endpoint = `http://127.0.0.1:${String((endless.address() as AddressInfo).port)}`;
+      await expect(downloadModel(id, options({ endpoint }))).rejects.toThrow(
+        "the hub's answer about org/name is broken: got more than 200 pages",
+      );
+      expect(pages).toBe(200);
+    } finally {
+      endless.closeAllConnections();
+      endless.close();
+    }
   });
 
   it('redirects: to where the token does not go, in a circle, to a file', async () => {
