@@ -1,5 +1,5 @@
 import type { RuntimeOptions } from '../compiler/program.js';
-import { chooseRuntime } from '../compiler/runtime.js';
+import { chooseRuntime, type ChosenRuntime } from '../compiler/runtime.js';
 import { initialiseDecoder } from '../models/initialise.js';
 import { loadDecoder, type Decoder } from '../models/decoder.js';
 import type { DecoderConfig } from '../models/decoder-config.js';
@@ -20,19 +20,26 @@ import { exportEmbedder } from './export.js';
 import { runRecipe } from './run-recipe.js';
 import { hashInputs, type InputFile } from './run-record.js';
 import type { RunConfig } from './schema.js';
-import type { OpenTrainingParts } from './training-parts.js';
+import type { TrainingParts } from './training-parts.js';
 import { loadExamples } from './training-examples.js';
 import { loadTrainingTexts, type TrainingTexts } from './training-texts.js';
 
 /** The compiled engine's parts of a training run. */
-export const openTrainingParts: OpenTrainingParts = async (config) => {
-  const runtime = await chooseRuntime(config.train);
+export async function openTrainingParts(
+  config: RunConfig,
+  /** In the place of what the configuration asks for: tests emulate halves on the CPU. */
+  given?: ChosenRuntime,
+): Promise<TrainingParts> {
+  const { precision, ...choice } = config.train;
+  const runtime = given ?? (await chooseRuntime({ ...choice, computePrecision: precision }));
+  // What is written is verified in float32.
+  const { computePrecision = 'float32', ...onDevice } = runtime;
   const texts = await loadTrainingTexts(config);
   const examples = await loadExamples(config);
   const { decoder, base, inputs } = await openBase(config, texts);
   const recipe = runRecipe(config, decoder.config.max_position_embeddings);
   const { memory, savePolicy, seed } = config.train;
-  const probes = await probeStages(decoder, config, runtime);
+  const probes = await probeStages(decoder, config, onDevice);
   return {
     inputs: [
       ...inputs,
@@ -46,7 +53,8 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
       recipe,
       tuning: config.tuning,
       seed,
-      ...runtime,
+      ...onDevice,
+      computePrecision,
       ...(memory === undefined ? {} : { memory }),
       ...(savePolicy === undefined ? {} : { savePolicy }),
       data: {
@@ -72,7 +80,7 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
         model,
         output,
         metrics,
-        ...runtime,
+        ...onDevice,
         overwrite: true,
         formats: config.export.files,
         // A float32 file is the model to the last digits.
@@ -83,7 +91,7 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
       return Promise.resolve();
     },
   };
-};
+}
 
 /**
  * The future-token probe of every attention that a stage trains with: a model is saved with that of its own recipe.
