@@ -1,9 +1,12 @@
 import type { Device } from '../src/compiler/device.js';
+import type { ComputePrecision } from '../src/compiler/precision.js';
 
 /** What the bench hands to ours and to the peers: one JSON file, the same for all of them. */
 export interface Job {
   /** Where our side runs; PyTorch runs on CUDA where this is not the CPU. */
   readonly device?: Device;
+  /** What the blocks of our side multiply in (default float32); PyTorch stays in float32. */
+  readonly precision?: ComputePrecision;
   readonly name: BenchName;
   readonly kind: JobKind;
   /** The decoder: a GGUF file or a Hugging Face folder. */

@@ -77,7 +77,7 @@ async function openTraining(
   const source = await openDecoder(job.model);
   const decoder = await loadDecoder(source);
   await source.weights.close();
-  const { seed, threads, maxTokens, memory, device = 'cpu' } = job;
+  const { seed, threads, maxTokens, memory, device = 'cpu', precision = 'float32' } = job;
   const recipe = {
     attention: 'bidirectional',
     window: 'keep',
@@ -91,6 +91,7 @@ async function openTraining(
     seed,
     threads,
     device,
+    computePrecision: precision,
     memory,
     ...(job.policy === 'block inputs' ? { savePolicy: 'blockInputs' as const } : {}),
     data: { sentences: [], documents: noDocuments, ...exampleSetsOf(job) },

@@ -3,8 +3,9 @@ import { totalmem, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
-import { checkDevice } from '../src/compiler/check-device.js';
+import { checkDevice, choosePrecision } from '../src/compiler/check-device.js';
 import { devices, type Device } from '../src/compiler/device.js';
+import { computePrecisions, type ComputePrecision } from '../src/compiler/precision.js';
 import { userError, UserError } from '../src/shared/errors.js';
 import { createLogger } from '../src/shared/logger.js';
 import { makeBatches } from './batches.js';
@@ -31,6 +32,7 @@ interface Settings {
   readonly data: string;
   readonly threads: number;
   readonly device: Device;
+  readonly precision: ComputePrecision;
   readonly side: 'both' | 'ours' | 'peers';
   readonly batches: number;
   readonly warmup: number;
@@ -44,6 +46,7 @@ async function run(settings: Settings): Promise<void> {
   const bench = benches[settings.name];
   const { side } = settings;
   if (side !== 'ours') checkPeerPythons(bench.peers);
+  await choosePrecision(settings.device, settings.precision);
   const folder = await mkdtemp(join(tmpdir(), 'lmvec-bench-run-'));
   try {
     const job = await makeJob(bench, settings);
@@ -92,6 +95,7 @@ async function makeJob(bench: Bench, settings: Settings): Promise<Job> {
     model: resolve(model),
     threads: settings.threads,
     device: settings.device,
+    precision: settings.precision,
     seed,
     warmup,
     maxTokens: bench.maxTokens,
@@ -117,9 +121,9 @@ async function measureOurs(commandLine: readonly string[], settings: Settings): 
 }
 
 /** Floating-point operations per second of a matrix product, its matrices in the memory of the process. */
-async function rateOf({ device, threads }: Settings): Promise<number> {
+async function rateOf({ device, precision, threads }: Settings): Promise<number> {
   if (device === 'cpu') return gemmRate(threads);
-  const check = await checkDevice(device, 4096);
+  const check = await checkDevice(device, 4096, { precision });
   if (!check.works) throw userError({ what: `no ${device}`, got: check.reason, hint: check.hint });
   return check.flopsPerSecond;
 }
@@ -201,6 +205,11 @@ await methodsCommand(yargs(hideBin(process.argv)).scriptName('npm run bench --')
           choices: devices,
           default: 'cpu' as const,
           describe: 'of our side; PyTorch runs on CUDA where it is not cpu',
+        },
+        precision: {
+          choices: computePrecisions,
+          default: 'float32' as const,
+          describe: 'what the blocks of our side multiply in, where it trains',
         },
         side: { choices: ['both', 'ours', 'peers'] as const, default: 'both' as const },
         batches: {

@@ -1,5 +1,6 @@
 import type { Argv, InferredOptionTypes, Options } from 'yargs';
 import { deviceChoices } from '../../src/compiler/device.js';
+import { computePrecisions } from '../../src/compiler/precision.js';
 import type { ModelOptions } from '../../src/recipes/open-model.js';
 import { userError } from '../../src/shared/errors.js';
 
@@ -76,6 +77,11 @@ const options = {
     requiresArg: true,
     describe: 'where the model runs',
   },
+  'compute-precision': {
+    choices: computePrecisions,
+    requiresArg: true,
+    describe: "what the decoder's blocks multiply in: float16 on cuda and webgpu, bfloat16 on cuda",
+  },
 } as const satisfies Record<string, Options>;
 
 type ModelArguments = InferredOptionTypes<typeof options>;
@@ -114,6 +120,7 @@ export function modelOptions(argv: ModelArguments): ModelOptions {
     ...(threads === undefined ? {} : { threads }),
     ...(argv['resident-precision'] === undefined ? {} : { residentPrecision: argv['resident-precision'] }),
     ...(argv.device === undefined ? {} : { device: argv.device }),
+    ...(argv['compute-precision'] === undefined ? {} : { computePrecision: argv['compute-precision'] }),
   };
 }
 

@@ -5,7 +5,9 @@ import { dirname, join } from 'node:path';
 import type { Tensor } from '@tensorflow/tfjs';
 import { userError } from '../shared/errors.js';
 import { assetPath } from '../shared/package.js';
+import { autocast } from './autocast.js';
 import type { Device, DeviceChoice } from './device.js';
+import { precisionsOf, type ComputePrecision, type HalfPrecision } from './precision.js';
 import { serialize } from './serialize.js';
 import { findTensorFlow } from './tensorflow.js';
 import { trace } from './trace.js';
@@ -14,7 +16,7 @@ import { trace } from './trace.js';
 export type DeviceCheck =
   | {
       readonly works: true;
-      /** float32, inputs and output in the memory of this process. */
+      /** Of products in the precision that was asked for, inputs and output in the memory of this process. */
       readonly flopsPerSecond: number;
       /** TensorFlow only: whether it sees a GPU. */
       readonly gpu?: boolean;
@@ -33,18 +35,35 @@ const SMALL = 8;
 export async function checkDevice(
   device: Device,
   size = SMALL,
-  /** Main file of TensorFlow.js, where it is not yet where it will be looked for. */
-  tensorflow = findTensorFlow(),
+  {
+    tensorflow = findTensorFlow(),
+    precision = 'float32',
+  }: {
+    /** Main file of TensorFlow.js, where it is not yet where it will be looked for. */
+    readonly tensorflow?: string | undefined;
+    readonly precision?: ComputePrecision;
+  } = {},
 ): Promise<DeviceCheck> {
   const missing = missingPart(device, tensorflow);
   if (missing !== undefined) return { works: false, reason: missing, hint: hints[device] };
   const module =
     device === 'tensorflow' ? tensorflow : createRequire(import.meta.url).resolve('onnxruntime-node');
-  const graph = device === 'tensorflow' ? new Uint8Array(0) : productGraph(size);
-  const said = await output([assetPath('devices', 'check.cjs'), String(module), device, String(size)], graph);
+  const products = precision === 'float32' ? 1 : 2;
+  const graph =
+    device === 'tensorflow'
+      ? new Uint8Array(0)
+      : precision === 'float32'
+        ? productGraph(size)
+        : halfProductsGraph(size, precision);
+  const words = [assetPath('devices', 'check.cjs'), String(module), device, String(size), precision];
+  const said = await output(words, graph);
   if ('error' in said) return { works: false, reason: shortened(said.error), hint: hints[device] };
   const { seconds, gpu } = said;
-  return { works: true, flopsPerSecond: (2 * size ** 3) / seconds, ...(gpu === undefined ? {} : { gpu }) };
+  return {
+    works: true,
+    flopsPerSecond: (products * 2 * size ** 3) / seconds,
+    ...(gpu === undefined ? {} : { gpu }),
+  };
 }
 
 const hints: Readonly<Record<Device, string>> = {
@@ -92,6 +111,53 @@ export async function chooseDevice(choice: DeviceChoice = 'auto'): Promise<Devic
   if (choice === 'auto') return 'cpu';
   const { reason: got, hint } = result;
   throw userError({ what: `this machine has no ${device} that works`, where: 'device', got, hint });
+}
+
+const knownPrecisions = new Map<string, Promise<DeviceCheck>>();
+
+/** @throws UserError where a device has no products of a precision, with what it has */
+export async function choosePrecision(
+  device: Device,
+  precision: ComputePrecision = 'float32',
+): Promise<void> {
+  if (precision === 'float32') return;
+  const refused = (got: string, expected: readonly ComputePrecision[]): Error =>
+    userError({
+      what: `${device} has no matrix products in ${precision}`,
+      where: 'precision',
+      got,
+      expected: expected.join(' or '),
+      hint: 'cuda may have float16 and bfloat16, webgpu float16',
+    });
+  if (!precisionsOf[device].includes(precision)) throw refused(precision, precisionsOf[device]);
+  const key = `${device} ${precision}`;
+  const check = knownPrecisions.get(key) ?? checkDevice(device, SMALL, { precision });
+  knownPrecisions.set(key, check);
+  const result = await check;
+  if (!result.works)
+    throw refused(
+      result.reason,
+      precisionsOf[device].filter((other) => other !== precision),
+    );
+}
+
+/** The mean of a b and a b^T, the two kinds of products that blocks have; a and b are fed as float16, as weights are. */
+function halfProductsGraph(size: number, precision: HalfPrecision): Uint8Array {
+  const matrix = { shape: [size, size], type: 'float32' } as const;
+  const graph = trace(
+    (inputs) => {
+      const { a, b } = inputs as { a: Tensor; b: Tensor };
+      return {
+        y: a
+          .matMul(b)
+          .add(a.matMul(b, false, true))
+          .mul(0.5),
+      };
+    },
+    { a: matrix, b: matrix },
+    { name: 'products' },
+  );
+  return serialize(autocast(graph, { precision, halved: new Set(['a', 'b']), emulated: false }));
 }
 
 function productGraph(size: number): Uint8Array {
@@ -144,6 +210,10 @@ function shortened(error: string): string {
       .split('\n')
       .filter((line) => line !== '')
       .at(-1) ?? '';
-  const told = /was false\. (.+)$/.exec(sentence)?.[1] ?? sentence;
+  const told = (
+    /was false\. (.+)$/.exec(sentence)?.[1] ??
+    /Status Message: (?:\S+:\d+ \w+ )?(.+)$/.exec(sentence)?.[1] ??
+    sentence
+  ).replace(/\.$/, '');
   return told.length > 200 ? `${told.slice(0, 200)}…` : told;
 }

@@ -1,9 +1,11 @@
 import { engine, zerosLike, type Tensor } from '@tensorflow/tfjs';
 import { internalError } from '../shared/errors.js';
+import { autocast } from './autocast.js';
 import { EagerFunction, EagerGradient } from './eager.js';
 import type { Graph, TracedType } from './graph.js';
 import { subgraph } from './graph.js';
 import type { TensorPool } from './pool.js';
+import type { ComputePrecision } from './precision.js';
 import { Program, type HostTensor, type RuntimeOptions } from './program.js';
 import { splitGraph, type SavePolicy, type SplitGraph } from './split.js';
 import { trace, type InputSpec, type TensorFunction, type Tensors } from './trace.js';
@@ -15,6 +17,8 @@ export interface CompileOptions extends RuntimeOptions {
   readonly name: string;
   /** Where outputs come from; release them there when they have been read. The function runs on its device unless `device` says otherwise. */
   readonly pool: TensorPool;
+  /** Of matrix products (default float32): see autocast.ts. Inputs may then be fed as float16, whatever the precision. */
+  readonly precision?: ComputePrecision;
 }
 
 /** A pure function that is ready to run on the pool's device. */
@@ -36,7 +40,7 @@ class TracedFunction implements CompiledFunction {
   async run(inputs: HostTensors): Promise<Record<string, HostTensor>> {
     const program = await cached(this.programs, shapeKey(inputs), async () => {
       const graph = trace(this.fn, specsOf(inputs), this.options);
-      return Program.create(subgraph(graph, graph.outputs), this.options);
+      return createProgram(subgraph(graph, graph.outputs), inputs, this.options);
     });
     const into = outputsFor(program, this.options.pool);
     await program.run(inputs, into);
@@ -110,7 +114,7 @@ class TracedGradient implements CompiledGradient {
     outputGradient: HostTensor,
   ): Promise<Record<string, HostTensor>> {
     const compiled = await this.compiled(inputs);
-    compiled.backward ??= Program.create(compiled.split.backward, this.options);
+    compiled.backward ??= createProgram(compiled.split.backward, inputs, this.options);
     const program = await compiled.backward;
     const into = outputsFor(program, this.options.pool);
     await program.run({ ...inputs, ...saved, outputGradient }, into);
@@ -128,7 +132,8 @@ class TracedGradient implements CompiledGradient {
         outputGradient: 'outputGradient',
         policy: this.options.policy,
       });
-      return { split, forward: await Program.create(split.forward, this.options), backward: undefined };
+      const forward = await createProgram(split.forward, inputs, this.options);
+      return { split, forward, backward: undefined };
     });
   }
 
@@ -194,10 +199,20 @@ export function lossAndGradients(
   };
 }
 
+/** A traced graph in the precision that is asked for, ready to run on inputs like these. */
+function createProgram(graph: Graph, inputs: HostTensors, options: CompileOptions): Promise<Program> {
+  const { precision = 'float32', pool, device = pool.device } = options;
+  if (precision === 'float32') return Program.create(graph, options);
+  const halved = new Set(Object.keys(inputs).filter((name) => inputs[name]?.type === 'float16'));
+  return Program.create(autocast(graph, { precision, halved, emulated: device === 'cpu' }), options);
+}
+
 function specsOf(inputs: HostTensors): Record<string, InputSpec> {
   const specs: Record<string, InputSpec> = {};
   for (const [name, tensor] of Object.entries(inputs)) {
-    specs[name] = { shape: tensor.dims, type: tensor.type as InputSpec['type'] };
+    // What is fed as float16 is traced as float32, and cast where it is no operand of a product: see autocast.ts.
+    const type = tensor.type === 'float16' ? 'float32' : tensor.type;
+    specs[name] = { shape: tensor.dims, type: type as InputSpec['type'] };
   }
   return specs;
 }

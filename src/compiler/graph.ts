@@ -1,7 +1,7 @@
 /** Tensor types that cross the border of a traced function. */
 export type TracedType = 'float32' | 'int32' | 'bool' | 'int64';
-/** Those, and the types that weights are stored in. */
-export type ElementType = TracedType | 'float16' | 'int8' | 'uint8';
+/** Those, and the types that weights are stored or multiplied in. */
+export type ElementType = TracedType | 'float16' | 'bfloat16' | 'int8' | 'uint8';
 
 export interface ValueInfo {
   readonly name: string;

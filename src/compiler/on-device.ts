@@ -1,10 +1,9 @@
-import type { Tensor } from '@tensorflow/tfjs';
 import type { InferenceSession } from 'onnxruntime-node';
 import type { Device } from './device.js';
+import type { Graph, ValueInfo } from './graph.js';
 import type { TensorPool } from './pool.js';
 import { onnxRuntime, sessionOptions, type HostTensor } from './program.js';
 import { serialize } from './serialize.js';
-import { trace } from './trace.js';
 
 /**
  * A tensor as a device reads it: a copy in the device's memory of what never changes, where ONNX Runtime's binding for Node can hold
@@ -14,7 +13,7 @@ export function onDevice(
   tensor: HostTensor,
   { pool, device }: { readonly pool: TensorPool; readonly device: Device },
 ): HostTensor | Promise<HostTensor> {
-  if (device !== 'webgpu' || tensor.type !== 'float32') return tensor;
+  if (device !== 'webgpu' || (tensor.type !== 'float32' && tensor.type !== 'float16')) return tensor;
   const copy = pool.copyOnDevice(
     tensor,
     () => copied(tensor),
@@ -26,19 +25,25 @@ export function onDevice(
   return copy ?? tensor;
 }
 
-/** By shape: a decoder has few. */
+/** By type and shape: a decoder has few. */
 const sessions = new Map<string, Promise<InferenceSession>>();
+
+function identity(value: Omit<ValueInfo, 'name'>): Graph {
+  const [x, y] = [
+    { ...value, name: 'x' },
+    { ...value, name: 'y' },
+  ] as const;
+  const node = { op: 'Identity', domain: '', inputs: ['x'], output: y, attributes: {} };
+  return { inputs: [x], outputs: [y], nodes: [node], constants: new Map() };
+}
 
 /** The output of a graph that does nothing, left where it was computed. */
 async function copied(tensor: HostTensor): Promise<HostTensor> {
-  const key = tensor.dims.join('x');
+  const type = tensor.type as 'float32' | 'float16';
+  const key = `${type} ${tensor.dims.join('x')}`;
   let session = sessions.get(key);
   if (session === undefined) {
-    const graph = trace(
-      ({ x }) => ({ y: x as Tensor }),
-      { x: { shape: tensor.dims, type: 'float32' } },
-      { name: 'copy' },
-    );
+    const graph = identity({ shape: tensor.dims, type });
     session = onnxRuntime().InferenceSession.create(serialize(graph), {
       ...sessionOptions({ device: 'webgpu' }),
       preferredOutputLocation: 'gpu-buffer',

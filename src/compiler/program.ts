@@ -63,6 +63,11 @@ export function boolTensor(data: Uint8Array, shape: readonly number[]): HostTens
   return new (onnxRuntime().Tensor)('bool', data, [...shape]);
 }
 
+/** float16 by its bits. */
+export function halfTensor(data: Uint16Array, shape: readonly number[]): HostTensor {
+  return new (onnxRuntime().Tensor)('float16', data, [...shape]);
+}
+
 /** The numbers of a float32 tensor. */
 export function floats(tensor: HostTensor): Float32Array {
   return tensor.data as Float32Array;

@@ -23,6 +23,7 @@ export const DATA_TYPE: Readonly<Record<ElementType, number>> = {
   bool: onnx.TensorProto.DataType.BOOL,
   int64: onnx.TensorProto.DataType.INT64,
   float16: onnx.TensorProto.DataType.FLOAT16,
+  bfloat16: onnx.TensorProto.DataType.BFLOAT16,
   int8: onnx.TensorProto.DataType.INT8,
   uint8: onnx.TensorProto.DataType.UINT8,
 };

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { RuntimeOptions } from '../compiler/program.js';
+import type { ChosenRuntime } from '../compiler/runtime.js';
 import type { TokenizedText } from '../data/batch.js';
 import { OnnxEmbedder } from '../export/onnx-embedder.js';
 import { maskOfGraph } from '../export/pooled-tokens.js';
@@ -22,7 +23,7 @@ export interface Backend {
 }
 
 /** The compiled model, texts packed in rows. */
-export function packedBackend(model: EmbeddingModel, options: RuntimeOptions): Backend {
+export function packedBackend(model: EmbeddingModel, options: ChosenRuntime): Backend {
   const encoder = createModelEncoder(model, options);
   return {
     embed: (texts, { normalise, onProgress }) =>

@@ -80,14 +80,18 @@ export class Embedder {
   /** @throws UserError where the model cannot be read or an option does not fit it. */
   static async open(model: string, options: EmbedderOptions = {}): Promise<Embedder> {
     const path = await localModel(model);
-    const { threads, device, residentPrecision, dtype, ...overrides } = options;
+    const { threads, device, computePrecision, residentPrecision, dtype, ...overrides } = options;
     const runtime = await chooseRuntime({
       ...(threads === undefined ? {} : { threads }),
       ...(device === undefined ? {} : { device }),
+      ...(computePrecision === undefined ? {} : { computePrecision }),
     });
     const manifest = await exportedManifest(path);
-    const changed = residentPrecision !== undefined || Object.keys(overrides).length > 0;
-    // TensorFlow runs no ONNX graph: it gets the weights.
+    const changed =
+      residentPrecision !== undefined ||
+      runtime.computePrecision !== undefined ||
+      Object.keys(overrides).length > 0;
+    // TensorFlow runs no ONNX graph: it gets the weights. A graph multiplies in what it was written in.
     if (manifest !== undefined && !changed && runtime.device !== 'tensorflow') {
       const files = await readTokenizer(path);
       const tokenizer = createTokenizer(files.json, files.config, path);

@@ -82,7 +82,8 @@ export class DecoderRunner implements Runner {
 
   constructor(private readonly options: RunnerOptions) {
     const { decoder, pool, threads, trainable = new Map<string, Float32Array>() } = options;
-    this.weights = new RunnerWeights(decoder, trainable, pool);
+    const precision = options.computePrecision ?? 'float32';
+    this.weights = new RunnerWeights(decoder, trainable, { pool, precision });
     const runtime = threads === undefined ? { pool } : { pool, threads };
     this.prelude = compile((inputs) => prelude(inputs, decoder.config, options), {
       ...runtime,
@@ -92,7 +93,8 @@ export class DecoderRunner implements Runner {
     });
     this.keepsMasks = options.policy === 'all';
     this.embeddingGradients = new EmbeddingGradients(decoder.config, new Set(trainable.keys()), runtime);
-    const gradient = { ...runtime, policy: options.policy ?? 'blockInputs' };
+    const ofBlocks = { ...runtime, precision };
+    const gradient = { ...ofBlocks, policy: options.policy ?? 'blockInputs' };
     this.blocks = decoder.config.structures.map((config, structure) => {
       const local = localNames(decoder.config, structure, trainable.keys());
       const fn = (inputs: Tensors): Tensor => this.blockFunction(structure, inputs);
@@ -111,11 +113,11 @@ export class DecoderRunner implements Runner {
       return {
         trainable: local,
         gradient: compileGradient(fn, { ...gradient, name: 'block', wrt: ['x', ...local] }),
-        inference: compile((inputs) => ({ output: fn(inputs) }), { ...runtime, name: 'block' }),
-        keysValues: compile(withKeysValues, { ...runtime, name: 'block with keys and values' }),
+        inference: compile((inputs) => ({ output: fn(inputs) }), { ...ofBlocks, name: 'block' }),
+        keysValues: compile(withKeysValues, { ...ofBlocks, name: 'block with keys and values' }),
         routed:
           config.feedForward.kind === 'experts'
-            ? compile(withRouter, { ...runtime, name: 'block with router' })
+            ? compile(withRouter, { ...ofBlocks, name: 'block with router' })
             : undefined,
       };
     });

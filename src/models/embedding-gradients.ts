@@ -101,13 +101,13 @@ export class EmbeddingGradients {
     const { positions: learned, segments, projection, width } = embedding;
     if (segments !== undefined && this.trainable.has(segments.weight)) {
       const rows = new Int32Array(tile.inputIds.data.length);
-      const sum = sink.of(segments.weight, segments.rows * hidden);
-      addRows(sum, rows, { values: floats(gradient), width: hidden, scale: 1 });
+      const length = segments.rows * hidden;
+      sink.addRows(segments.weight, rows, { length, values: floats(gradient), width: hidden, scale: 1 });
     }
     if (learned !== undefined && this.trainable.has(learned.weight)) {
       const rows = (tile.positions.data as Int32Array).map((position) => position + learned.offset);
-      const sum = sink.of(learned.weight, learned.rows * hidden);
-      addRows(sum, rows, { values: floats(gradient), width: hidden, scale: 1 });
+      const length = learned.rows * hidden;
+      sink.addRows(learned.weight, rows, { length, values: floats(gradient), width: hidden, scale: 1 });
     }
     const ids = tile.inputIds.data as Int32Array;
     if (projection === undefined) {
@@ -131,31 +131,18 @@ export class EmbeddingGradients {
     const { vocab_size: vocabulary, embedding } = this.config;
     const { weight, width, scale = 1, added } = embedding;
     if (this.trainable.has(weight)) {
-      addRows(sink.of(weight, vocabulary * width), ids, { values, width, scale });
+      sink.addRows(weight, ids, { length: vocabulary * width, values, width, scale });
       return;
     }
     if (added === undefined || !this.trainable.has(ADDED_ROWS)) return;
     const { first, count } = added;
     const rows = ids.map((id) => (id >= first && id < first + count ? id - first : -1));
-    addRows(sink.of(ADDED_ROWS, count * width), rows, { values, width, scale });
+    sink.addRows(ADDED_ROWS, rows, { length: count * width, values, width, scale });
   }
 
   async dispose(): Promise<void> {
     await this.projection.release();
     await this.sum.release();
     await this.norm.release();
-  }
-}
-
-/** sum[rows[i]] += scale * values[i], but where rows[i] is -1 */
-function addRows(
-  sum: Float32Array,
-  rows: Int32Array,
-  { values, width, scale }: { readonly values: Float32Array; readonly width: number; readonly scale: number },
-): void {
-  for (const [place, row] of rows.entries()) {
-    if (row < 0) continue;
-    for (let i = 0; i < width; i++)
-      sum[row * width + i] = (sum[row * width + i] as number) + scale * (values[place * width + i] as number);
   }
 }

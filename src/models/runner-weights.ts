@@ -1,21 +1,28 @@
 import { TensorPool } from '../compiler/pool.js';
 import type { HostTensors } from '../compiler/compile.js';
-import { floats, floatTensor, intTensor, type HostTensor } from '../compiler/program.js';
-import { internalError } from '../shared/errors.js';
+import type { ComputePrecision, HalfPrecision } from '../compiler/precision.js';
+import { floats, floatTensor, halfTensor, intTensor, type HostTensor } from '../compiler/program.js';
+import { internalError, userError } from '../shared/errors.js';
 import { ADDED_ROWS } from './added-tokens.js';
 import { blockPrefix } from './decoder-config.js';
 import type { Decoder } from './decoder.js';
 import { adapterShape } from './lora.js';
 import { expandInto, expandRows, isPacked, type Weight } from './resident.js';
 import { blockWeightShapes, embeddingShapes } from './weight-shapes.js';
+import { fedAsHalf } from './weights/half.js';
 
 /**
  * The weights of one runner as tensors: over the decoder's own memory where they are float32; packed ones are expanded block by block into
- * memory that the next block takes again. Each thread has its own, as ONNX Runtime takes no memory that threads share.
+ * memory that the next block takes again; frozen matrices of blocks that multiply halves are halves, half as much to carry to a device.
+ * Each thread has its own, as ONNX Runtime takes no memory that threads share.
  */
 export class RunnerWeights {
   private readonly tensors = new Map<string, HostTensor>();
   private readonly packed = new Set<string>();
+  /** Frozen matrices of blocks that multiply halves; made when first asked for. */
+  private readonly halves = new Map<string, HostTensor>();
+  private readonly pool: TensorPool;
+  private readonly precision: ComputePrecision;
   /** Holds the memory of one block. */
   private readonly scratch = new TensorPool();
   /** What is expanded at the moment. */
@@ -24,10 +31,19 @@ export class RunnerWeights {
 
   constructor(
     private readonly decoder: Pick<Decoder, 'config' | 'weights' | 'shapes'>,
-    trainable: ReadonlyMap<string, Float32Array>,
-    /** Of the programs that these weights go to: it keeps copies of what never changes on their device. */
-    pool: TensorPool,
+    private readonly trainable: ReadonlyMap<string, Float32Array>,
+    {
+      pool,
+      precision,
+    }: {
+      /** Of the programs that these weights go to: it keeps copies of what never changes on their device. */
+      readonly pool: TensorPool;
+      /** What blocks multiply in. */
+      readonly precision: ComputePrecision;
+    },
   ) {
+    this.pool = pool;
+    this.precision = precision;
     const table = trainable.has(ADDED_ROWS) ? decoder.config.embedding.weight : undefined;
     for (const [name, weight] of [...decoder.weights, ...trainable]) {
       // Part of the table.
@@ -67,7 +83,7 @@ export class RunnerWeights {
     for (const local of new Set([...Object.keys(blockWeightShapes(config, layer)), ...further])) {
       const name = blockPrefix(config, layer) + local;
       if (!this.packed.has(name)) {
-        params[local] = this.get(name);
+        params[local] = this.fed(name);
         continue;
       }
       const weight = this.packedWeight(name);
@@ -114,6 +130,21 @@ export class RunnerWeights {
     this.expanded = undefined;
     this.scratch.clear();
     for (const name of this.packed) this.tensors.delete(name);
+    this.halves.clear();
+  }
+
+  /** A weight of a block as its programs are fed with it. */
+  private fed(name: string): HostTensor {
+    const weight = this.get(name);
+    const { precision } = this;
+    if (precision === 'float32' || this.trainable.has(name) || weight.dims.length !== 2) return weight;
+    let tensor = this.halves.get(name);
+    if (tensor === undefined) {
+      tensor = asHalf(name, weight, precision);
+      this.pool.markConstant(tensor);
+      this.halves.set(name, tensor);
+    }
+    return tensor;
   }
 
   /** Rows that are trained change in a packed weight, not in what was expanded of it. */
@@ -135,4 +166,17 @@ export class RunnerWeights {
     if (shape === undefined) throw internalError(`no shape for ${name}`);
     return shape;
   }
+}
+
+/** @throws UserError where float16 has no number for one of them; what bfloat16 has and float16 has not is fed as float32 */
+function asHalf(name: string, weight: HostTensor, precision: HalfPrecision): HostTensor {
+  const values = fedAsHalf(floats(weight), precision);
+  if (values !== undefined) return halfTensor(values, weight.dims);
+  if (precision === 'bfloat16') return weight;
+  throw userError({
+    what: `${name} has numbers beyond 65,504, where float16 ends`,
+    where: 'precision',
+    got: precision,
+    expected: 'bfloat16 or float32',
+  });
 }

@@ -25,7 +25,7 @@ function serve(): void {
     }),
   );
   const runner = new DecoderRunner({ ...start, decoder, trainable, pool });
-  const sink = new GradientSink(start.gradients);
+  const sink = new GradientSink(new Map(start.gradients));
   const passes = new Map<number, Pass>();
 
   const handle = async (request: WorkerRequest): Promise<WorkerReply> => {

@@ -1,4 +1,5 @@
 import type { TensorPool } from '../compiler/pool.js';
+import type { ComputePrecision } from '../compiler/precision.js';
 import type { HostTensor } from '../compiler/program.js';
 import type { SavePolicy } from '../compiler/split.js';
 import type { Batch } from '../data/batch.js';
@@ -67,6 +68,8 @@ export interface RunnerOptions {
   readonly adapterDropout?: number;
   /** Tokens that go through a block in one call. */
   readonly tileTokens?: number;
+  /** Of the blocks' matrix products (default float32); on the CPU halves are emulated, for tests. */
+  readonly computePrecision?: ComputePrecision;
 }
 
 /** What the router of a layer says of a tile's tokens, [R * T, X] each. */

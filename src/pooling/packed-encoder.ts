@@ -1,5 +1,6 @@
 import { compile, type CompiledFunction, type HostTensors } from '../compiler/compile.js';
 import type { Device } from '../compiler/device.js';
+import type { ComputePrecision } from '../compiler/precision.js';
 import { TensorPool } from '../compiler/pool.js';
 import { floatTensor, type HostTensor } from '../compiler/program.js';
 import type { Tensors } from '../compiler/trace.js';
@@ -263,6 +264,7 @@ export function createModelEncoder(
   options: {
     readonly threads?: number;
     readonly device?: Device;
+    readonly computePrecision?: ComputePrecision;
     readonly furtherPoolings?: readonly PoolingConfig[];
     /** Whether a constant beginning of the prompt is computed once (default true). */
     readonly prefix?: boolean;
@@ -277,6 +279,7 @@ export function createModelEncoder(
     window: model.recipe.window,
     pool,
     ...(options.threads === undefined ? {} : { threads: options.threads }),
+    ...(options.computePrecision === undefined ? {} : { computePrecision: options.computePrecision }),
   });
   const shapes = savedShapes(model.recipe.pooling, model.decoder.config);
   const poolingTensors = Object.fromEntries(

@@ -3,6 +3,7 @@ import { statfs } from 'node:fs/promises';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { checkDevice, type DeviceCheck } from '../compiler/check-device.js';
 import { devices, type Device } from '../compiler/device.js';
+import { precisionsOf, type ComputePrecision } from '../compiler/precision.js';
 import { deviceFolder } from '../shared/device-folder.js';
 import { assetPath, packageVersions } from '../shared/package.js';
 
@@ -19,7 +20,12 @@ export interface MachineReport {
   readonly embedded: boolean;
   /** Where `lmvec setup` puts what a device needs. */
   readonly deviceFolder: string;
-  readonly devices: Readonly<Record<Device, DeviceCheck>>;
+  readonly devices: Readonly<Record<Device, DeviceCheck & DeviceHalves>>;
+}
+
+/** The other precisions that a device may have, where it works. */
+interface DeviceHalves {
+  readonly halves?: Readonly<Partial<Record<ComputePrecision, DeviceCheck>>>;
 }
 
 /** Large enough that a GPU is measured and not the way to it; on the CPU some tens of milliseconds. */
@@ -28,8 +34,11 @@ const SIZE: Readonly<Record<Device, number>> = { cpu: 2048, webgpu: 1024, cuda: 
 /** Looks at the machine and multiplies matrices on each device, each in a process of its own, one after the other. */
 export async function examineMachine(): Promise<MachineReport> {
   const { lmvec, dependencies } = packageVersions();
-  const checks: Partial<Record<Device, DeviceCheck>> = {};
-  for (const device of devices) checks[device] = await checkDevice(device, SIZE[device]);
+  const checks: Partial<Record<Device, DeviceCheck & DeviceHalves>> = {};
+  for (const device of devices) {
+    const check = await checkDevice(device, SIZE[device]);
+    checks[device] = { ...check, ...(check.works ? await checkHalves(device) : {}) };
+  }
   const { bavail, bsize } = await statfs('.');
   return {
     versions: {
@@ -44,8 +53,15 @@ export async function examineMachine(): Promise<MachineReport> {
     freeDisk: bavail * bsize,
     embedded: existsSync(assetPath('tiny', 'model.safetensors')),
     deviceFolder: deviceFolder(),
-    devices: checks as Record<Device, DeviceCheck>,
+    devices: checks as MachineReport['devices'],
   };
+}
+
+async function checkHalves(device: Device): Promise<DeviceHalves> {
+  const halves: Partial<Record<ComputePrecision, DeviceCheck>> = {};
+  for (const precision of precisionsOf[device])
+    if (precision !== 'float32') halves[precision] = await checkDevice(device, SIZE[device], { precision });
+  return Object.keys(halves).length === 0 ? {} : { halves };
 }
 
 /** The report as lines for a reader. */
@@ -64,8 +80,13 @@ export function machineLines(report: MachineReport): string[] {
   ];
 }
 
-function deviceLine(check: DeviceCheck): string {
+function deviceLine(check: DeviceCheck & DeviceHalves): string {
   if (!check.works) return `no: ${check.reason} (${check.hint})`;
   const gpu = check.gpu === undefined ? '' : check.gpu ? ', on a GPU' : ', on the CPU';
-  return `yes, ${(check.flopsPerSecond / 1e9).toFixed(0)} GFLOPS in float32${gpu}`;
+  const rate = (flops: number, precision: string): string =>
+    `${(flops / 1e9).toFixed(0)} GFLOPS in ${precision}`;
+  const halves = Object.entries(check.halves ?? {}).map(
+    ([precision, half]) => `, ${half.works ? rate(half.flopsPerSecond, precision) : `no ${precision}`}`,
+  );
+  return `yes, ${rate(check.flopsPerSecond, 'float32')}${halves.join('')}${gpu}`;
 }

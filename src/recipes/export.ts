@@ -23,7 +23,19 @@ export interface ExportEmbedderOptions extends ModelOptions, Pick<OnnxFilesOptio
 /** Writes a model as an embedder folder that other tools open, verified; returns a sentence for the user. @throws UserError */
 export async function exportEmbedder(options: ExportEmbedderOptions): Promise<string> {
   const { model: path, output, overwrite, metrics, formats, evaluate } = options;
-  const runtime = await chooseRuntime(options);
+  const { threads, device, computePrecision = 'float32' } = options;
+  if (computePrecision !== 'float32')
+    throw userError({
+      what: 'an exported file is verified in float32',
+      where: '--compute-precision',
+      got: computePrecision,
+      expected: 'float32',
+      hint: 'a file that multiplies halves: --formats fp16',
+    });
+  const runtime = await chooseRuntime({
+    ...(threads === undefined ? {} : { threads }),
+    ...(device === undefined ? {} : { device }),
+  });
   if (evaluate !== undefined) await loadTasks(evaluate);
   await checkNewEmbedderFolder(output, overwrite === true);
   const whole = await loadEmbeddingModel(path, recipeOverrides(options));

@@ -88,6 +88,7 @@ export async function openModel(
     const name = path === given ? basename(resolve(path)) : given.replace(/^hf:\/\//, '');
     const { frame, pool } = promptParts(recipe);
     const dimensions = embeddingDimensions(recipe.pooling, facts.config);
+    const { computePrecision } = runtime;
     const recipeFacts = {
       attention: recipe.attention,
       window: recipe.window,
@@ -96,6 +97,7 @@ export async function openModel(
       ...(recipe.prompts === undefined ? {} : { prompts: recipe.prompts }),
       pooledTokens: pool,
       maxTokens: recipe.maxTokens,
+      ...(computePrecision === undefined ? {} : { computePrecision }),
     };
     return {
       encode: (texts, promptName) => embedder.encode(texts, promptName === undefined ? {} : { promptName }),
@@ -104,7 +106,8 @@ export async function openModel(
       get meta() {
         return {
           name,
-          revision: revisionOf(embedder, path),
+          // No result of halves is taken for one of float32.
+          revision: `${revisionOf(embedder, path)}${computePrecision === undefined ? '' : `-${computePrecision}`}`,
           parameters: facts.parameters,
           embeddingDimensions: dimensions,
           maxTokens: recipe.maxTokens,

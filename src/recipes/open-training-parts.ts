@@ -1,5 +1,5 @@
 import type { RuntimeOptions } from '../compiler/program.js';
-import { chooseRuntime } from '../compiler/runtime.js';
+import { chooseRuntime, type ChosenRuntime } from '../compiler/runtime.js';
 import { initialiseDecoder } from '../models/initialise.js';
 import { loadDecoder, type Decoder } from '../models/decoder.js';
 import type { DecoderConfig } from '../models/decoder-config.js';
@@ -24,13 +24,20 @@ import { exportEmbedder } from './export.js';
 import { runRecipe } from './run-recipe.js';
 import { hashInputs, type InputFile } from './run-record.js';
 import type { RunConfig } from './schema.js';
-import type { OpenTrainingParts } from './training-parts.js';
+import type { TrainingParts } from './training-parts.js';
 import { loadExamples } from './training-examples.js';
 import { loadTrainingTexts, type TrainingTexts } from './training-texts.js';
 
 /** The compiled engine's parts of a training run. */
-export const openTrainingParts: OpenTrainingParts = async (config) => {
-  const runtime = await chooseRuntime(config.train);
+export async function openTrainingParts(
+  config: RunConfig,
+  /** In the place of what the configuration asks for: tests emulate halves on the CPU. */
+  given?: ChosenRuntime,
+): Promise<TrainingParts> {
+  const { precision, ...choice } = config.train;
+  const runtime = given ?? (await chooseRuntime({ ...choice, computePrecision: precision }));
+  // What is written is verified in float32.
+  const { computePrecision = 'float32', ...onDevice } = runtime;
   const texts = await loadTrainingTexts(config);
   const examples = await loadExamples(config);
   for (const stage of Object.values(config.stages))
@@ -38,7 +45,7 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
   const { decoder, base, inputs } = await openBase(config, texts);
   const recipe = runRecipe(config, decoder.config.max_position_embeddings);
   const { memory, savePolicy, seed } = config.train;
-  const probes = await probeStages(decoder, config, runtime);
+  const probes = await probeStages(decoder, config, onDevice);
   return {
     inputs: [
       ...inputs,
@@ -52,7 +59,8 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
       recipe,
       tuning: config.tuning,
       seed,
-      ...runtime,
+      ...onDevice,
+      computePrecision,
       ...('initialise' in config.model ? {} : { storedPooling: poolingOf(config.model.path) }),
       ...(memory === undefined ? {} : { memory }),
       ...(savePolicy === undefined ? {} : { savePolicy }),
@@ -79,7 +87,7 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
         model,
         output,
         metrics,
-        ...runtime,
+        ...onDevice,
         overwrite: true,
         formats: config.export.files,
         // A float32 file is the model to the last digits.
@@ -90,7 +98,7 @@ export const openTrainingParts: OpenTrainingParts = async (config) => {
       return Promise.resolve();
     },
   };
-};
+}
 
 /** @throws UserError where the model's pooling has other sizes than the run's */
 function poolingOf(model: string): NonNullable<StageFactoryOptions['storedPooling']> {

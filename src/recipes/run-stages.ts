@@ -142,6 +142,10 @@ async function runStage(
           step: completed,
           ...stepMetrics(result, seconds),
         });
+        if (result.skipped === true)
+          progress.message(
+            `${name} step ${completed} was skipped: its gradients left float16 at a loss scale of ${result.lossScale}`,
+          );
         progress.update({
           stage: name,
           step: completed,
@@ -166,7 +170,7 @@ async function runStage(
   return { step, best };
 }
 
-function stepMetrics(result: StepResult, seconds: number): Record<string, number> {
+function stepMetrics(result: StepResult, seconds: number): Record<string, unknown> {
   return {
     ...result,
     seconds,

@@ -20,6 +20,8 @@ const stateSchema = z.strictObject({
   optimizerStep: z.int().min(0),
   seed: z.int(),
   best: bestSchema.nullable(),
+  /** Of float16. */
+  lossScale: z.strictObject({ scale: z.number().gt(0), goodSteps: z.int().min(0) }).optional(),
 });
 
 export interface CheckpointInfo {
@@ -49,7 +51,7 @@ const stepName = /^(.+)-step-(\d{6,})$/;
  */
 export async function writeCheckpoint(folder: string, checkpoint: Checkpoint): Promise<string> {
   const path = join(folder, `${checkpoint.stage}-step-${String(checkpoint.step).padStart(6, '0')}`);
-  const { parameters, optimizer } = checkpoint.state;
+  const { parameters, optimizer, lossScale } = checkpoint.state;
   assertFinite(parameters, checkpoint);
   await writeFolderAtomic(path, async (temporary) => {
     await writeTensors(join(temporary, 'parameters.safetensors'), parameters);
@@ -62,6 +64,7 @@ export async function writeCheckpoint(folder: string, checkpoint: Checkpoint): P
       optimizerStep: optimizer.step,
       seed: checkpoint.seed,
       best: checkpoint.best,
+      ...(lossScale === undefined ? {} : { lossScale }),
     };
     await writeFileAtomic(join(temporary, 'state.json'), `${JSON.stringify(state, null, 2)}\n`);
   });
@@ -74,7 +77,7 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
   const parsed = stateSchema.safeParse(parseJson(await readFile(file, 'utf8').catch(() => '')));
   if (!parsed.success)
     throw userError({ what: 'broken checkpoint', where: file, expected: 'the state of a stage' });
-  const { optimizerStep, stage, step, seed, best } = parsed.data;
+  const { optimizerStep, stage, step, seed, best, lossScale } = parsed.data;
   return {
     stage,
     step,
@@ -87,6 +90,7 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
         m: await readTensors(join(path, 'adamw-m.safetensors')),
         v: await readTensors(join(path, 'adamw-v.safetensors')),
       },
+      ...(lossScale === undefined ? {} : { lossScale }),
     },
   };
 }

@@ -16,6 +16,7 @@ import { userError } from '../shared/errors.js';
 import { learningRateAt } from './learning-rate.js';
 import { planMemory } from './memory/plan.js';
 import { gradCacheStep } from './grad-cache.js';
+import { LossScale, scaledBackward } from './loss-scale.js';
 import type { Objective, ObjectiveBatch, ObjectiveContext } from './objectives/objective.js';
 import { AdamW, globalNorm } from './optimizer.js';
 import type { DecoderStageConfig } from './schema.js';
@@ -52,7 +53,7 @@ function leastMoved(device: Device): SavePolicy | undefined {
 }
 
 export async function createStage(options: CreateOptions): Promise<StageRunner> {
-  const { decoder, previous, tokenizer, threads } = options;
+  const { decoder, previous, tokenizer, threads, computePrecision = 'float32' } = options;
   const stage = withinPositions(options.stage, decoder);
   const seed = stageSeed(options.seed, options.name);
   const tuning = stage.tuning ?? options.tuning;
@@ -94,6 +95,7 @@ export async function createStage(options: CreateOptions): Promise<StageRunner> 
     recipe,
     lengths,
     threads: pool.device === 'cpu' ? (threads ?? 1) : 1,
+    computePrecision,
   };
   const plan = planMemory(sizing, {
     budget: options.memory,
@@ -108,6 +110,7 @@ export async function createStage(options: CreateOptions): Promise<StageRunner> 
     trainable: new Map([...adapters, ...rows]),
     policy: plan.policy,
     copies: plan.copies,
+    computePrecision,
     attentionDropout: stage.attentionDropout,
     ...(tuning.type === 'lora'
       ? { adapterScale: tuning.alpha / tuning.rank, adapterDropout: tuning.dropout }
@@ -131,6 +134,8 @@ export async function createStage(options: CreateOptions): Promise<StageRunner> 
   const decaying = new Set([...parameters].filter(([name]) => isMatrix(name, decoder)).map(([name]) => name));
   const optimizer = new AdamW(parameters, decaying, stage);
   const sink = new GradientSink();
+  // bfloat16 reaches as far as float32.
+  const lossScale = computePrecision === 'float16' ? new LossScale() : undefined;
   // What is evaluated is what is saved: the stage's own way to embed, of texts as long as the run's model takes.
   const used = { ...recipe, maxTokens: options.recipe.maxTokens };
   const encoder = new PackedEncoder({
@@ -143,14 +148,20 @@ export async function createStage(options: CreateOptions): Promise<StageRunner> 
   const prepare = recipePreparer(used, tokenizer);
 
   return {
-    state: () => ({ parameters, optimizer: optimizer.state() }),
+    state: () => ({
+      parameters,
+      optimizer: optimizer.state(),
+      ...(lossScale === undefined ? {} : { lossScale: lossScale.state() }),
+    }),
     restore: (state) => {
       restoreParameters(parameters, state);
       optimizer.restore(state.optimizer);
+      if (state.lossScale !== undefined) lossScale?.restore(state.lossScale);
       runner.parametersChanged();
     },
     step: async (index) => {
       sink.clear();
+      const scale = lossScale?.state().scale ?? 1;
       let loss = 0;
       let tokens = 0;
       let multipliedTokens = 0;
@@ -158,18 +169,30 @@ export async function createStage(options: CreateOptions): Promise<StageRunner> 
         const number = index * stage.accumulate + micro;
         const batch = objective.batch(number);
         const dropout = { seed, step: number };
-        loss += (await gradients({ runner, objective, batch, dropout, sink })) / stage.accumulate;
+        loss += (await gradients({ runner, objective, batch, dropout, sink, scale })) / stage.accumulate;
         tokens += batch.tokens;
         for (const { rows, tokensPerRow } of batch.batches) multipliedTokens += rows * tokensPerRow;
       }
       const gradientNorm = globalNorm(sink.gradients.values()) / stage.accumulate;
       const learningRate = learningRateAt(index, stage);
-      if (Number.isFinite(loss) && Number.isFinite(gradientNorm)) {
+      const finite = Number.isFinite(gradientNorm);
+      if (Number.isFinite(loss) && finite) {
         const clip = stage.clipNorm === null ? 1 : Math.min(1, stage.clipNorm / (gradientNorm + 1e-6));
         optimizer.update(sink.gradients, { learningRate, scale: clip / stage.accumulate });
         runner.parametersChanged();
       }
-      return { loss, tokens, multipliedTokens, gradientNorm, learningRate };
+      const result = { loss, tokens, multipliedTokens, gradientNorm, learningRate };
+      if (lossScale === undefined) return result;
+      // A scale does not help where the loss itself is lost.
+      if (!Number.isFinite(loss))
+        throw userError({
+          what: `the loss of stage ${options.name} became ${loss}, so the run was stopped`,
+          where: 'train.precision',
+          got: 'float16, which ends at 65,504',
+          expected: 'bfloat16 or float32',
+        });
+      lossScale.update(finite);
+      return { ...result, lossScale: scale, ...(finite ? {} : { skipped: true }) };
     },
     encode: async (texts, promptName) => {
       const prompted =
@@ -200,6 +223,7 @@ export async function createStage(options: CreateOptions): Promise<StageRunner> 
           { none: rows.size > 0 ? 4 : 2, lora: 4, bitfit: 4, full: 6 }[tuning.type] *
           parameterCounts(decoder).blocks,
         savePolicy: plan.policy,
+        ...(computePrecision === 'float32' ? {} : { computePrecision }),
         memoryEstimate: plan.estimate,
         firstBatch: objective.decode(objective.batch(0)).slice(0, 8),
       }),
@@ -218,17 +242,20 @@ interface GradientOptions {
   readonly batch: ObjectiveBatch;
   readonly dropout: DropoutContext;
   readonly sink: GradientSink;
+  /** See loss-scale.ts. */
+  readonly scale: number;
 }
 
 /** Loss of a batch; its gradients are added to the sink. */
-async function gradients({ runner, objective, batch, dropout, sink }: GradientOptions): Promise<number> {
+async function gradients(options: GradientOptions): Promise<number> {
+  const { runner, objective, batch, dropout, sink, scale } = options;
   const { blocks: layers, also, inChunks } = objective;
   const forward = { keep: true, dropout, layers, ...(also === undefined ? {} : { also }) };
   const { chunks } = batch;
   if (chunks !== undefined && inChunks !== undefined)
-    return gradCacheStep({ runner, forward, chunks, batch, objective: inChunks, sink });
+    return gradCacheStep({ runner, forward, chunks, batch, objective: inChunks, sink, scale });
   const pass = await runner.forward(batch.batches, forward);
   const { loss, hiddenGradients } = await objective.loss(pass, batch, sink);
-  await runner.backward(pass, hiddenGradients, sink);
+  await scaledBackward({ runner, scale, sink }, pass, hiddenGradients);
   return loss;
 }

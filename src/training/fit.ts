@@ -25,7 +25,7 @@ export interface FitOptions {
 /**
  * The one training loop: runs `step(from)` ... `step(to - 1)`.
  * @returns how many steps are done: fewer than `to` only where the signal was aborted.
- * @throws UserError at the first loss or gradient norm that is not finite; no hook sees that step.
+ * @throws UserError at the first loss or gradient norm that is not finite, but where the step was skipped for it; no hook sees that step.
  */
 export async function fit(
   step: (index: number) => Promise<StepResult>,
@@ -45,6 +45,8 @@ export async function fit(
 }
 
 function assertFinite(name: string, completed: number, result: StepResult): void {
+  // Its gradients left float16, and the next step has a smaller loss scale.
+  if (result.skipped === true) return;
   const [what, value] = Number.isFinite(result.loss)
     ? (['gradient norm', result.gradientNorm] as const)
     : (['loss', result.loss] as const);

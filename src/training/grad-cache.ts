@@ -1,6 +1,7 @@
 import type { DropoutContext } from '../models/block-masks.js';
 import type { ForwardOptions, Runner } from '../models/runner.js';
 import type { GradientSink } from '../models/gradient-sink.js';
+import { scaledBackward } from './loss-scale.js';
 import type { PooledPass } from './objectives/embedding-head.js';
 import type { ChunkedLoss, ObjectiveBatch, TextChunk } from './objectives/objective.js';
 
@@ -12,6 +13,8 @@ export interface GradCacheOptions<B extends ObjectiveBatch> {
   readonly batch: B;
   readonly objective: ChunkedLoss<B>;
   readonly sink: GradientSink;
+  /** See loss-scale.ts. */
+  readonly scale: number;
 }
 
 /**
@@ -21,7 +24,7 @@ export interface GradCacheOptions<B extends ObjectiveBatch> {
  * @returns the loss
  */
 export async function gradCacheStep<B extends ObjectiveBatch>(options: GradCacheOptions<B>): Promise<number> {
-  const { runner, forward, chunks, batch, objective, sink } = options;
+  const { runner, forward, chunks, batch, objective, sink, scale } = options;
   const { head } = objective;
   const texts = chunks.reduce((sum, { count }) => sum + count, 0);
   const embeddings = new Float32Array(texts * head.width);
@@ -52,7 +55,8 @@ export async function gradCacheStep<B extends ObjectiveBatch>(options: GradCache
     const { pass, pooled } = kept ?? (await run(chunk, true));
     kept = undefined;
     const own = gradient.subarray(chunk.first * head.width, (chunk.first + chunk.count) * head.width);
-    await runner.backward(pass, await head.backward(pass, pooled, { gradient: own, sink }), sink);
+    const hiddenGradients = await head.backward(pass, pooled, { gradient: own, sink });
+    await scaledBackward({ runner, scale, sink }, pass, hiddenGradients);
   }
   return loss;
 }

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { deviceChoices } from '../compiler/device.js';
+import { computePrecisions } from '../compiler/precision.js';
 import { memorySizeSchema } from '../config/sizes.js';
 import { promptReferenceSchema, promptSchema } from '../data/schema.js';
 import { attentionSchema, tuningSchema, type TuningConfig } from '../models/schema.js';
@@ -148,6 +149,8 @@ export const trainSchema = z.strictObject({
   seed: z.int().min(0).max(0xffff_ffff).default(42),
   /** `auto`: CUDA where ONNX Runtime's provider is installed and works, else the CPU. */
   device: z.enum(deviceChoices).default('auto'),
+  /** Of the blocks' matrix products; norms, softmax, losses and the trained weights stay float32. float16 scales its gradients. */
+  precision: z.enum(computePrecisions).default('float32'),
   /** A budget, e.g. 4GB: the fastest save policy that fits is taken. */
   memory: memorySizeSchema.optional(),
   /** Takes the choice from `memory`. */

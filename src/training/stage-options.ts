@@ -1,4 +1,5 @@
 import type { Device } from '../compiler/device.js';
+import type { ComputePrecision } from '../compiler/precision.js';
 import type { SavePolicy } from '../compiler/split.js';
 import type { TextList } from '../data/text-list.js';
 import type { Decoder } from '../models/decoder.js';
@@ -18,6 +19,8 @@ export interface StageFactoryOptions {
   readonly seed: number;
   readonly threads?: number;
   readonly device?: Device;
+  /** What the blocks multiply in (default float32). */
+  readonly computePrecision?: ComputePrecision;
   /** Bytes; the fastest save policy that fits is taken. */
   readonly memory?: number;
   readonly savePolicy?: SavePolicy;

@@ -1,3 +1,4 @@
+import type { LossScaleState } from './loss-scale.js';
 import type { StageConfig } from './schema.js';
 
 /** What one optimizer step reports. */
@@ -10,6 +11,10 @@ export interface StepResult {
   /** Euclidean norm of the whole gradient before clipping. */
   readonly gradientNorm: number;
   readonly learningRate: number;
+  /** Of float16: what the step's gradients were multiplied by. */
+  readonly lossScale?: number;
+  /** Gradients left float16 at that scale: the parameters stay as they were, and the scale is halved. */
+  readonly skipped?: true;
 }
 
 /** AdamW's memory: number of updates so far, first and second moments by parameter name. */
@@ -24,6 +29,8 @@ export interface TrainingState {
   /** Trainable parameters by their Hugging Face names. */
   readonly parameters: ReadonlyMap<string, Float32Array>;
   readonly optimizer: OptimizerState;
+  /** Of float16. */
+  readonly lossScale?: LossScaleState;
 }
 
 /** What a stage says about itself before its first step (`--dry-run`, `inspect`). */
@@ -33,6 +40,8 @@ export interface StageDescription {
   /** Floating-point operations per token of one training step. */
   readonly flopsPerToken: number;
   readonly savePolicy: string;
+  /** What the blocks multiply in, where that is not float32. */
+  readonly computePrecision?: string;
   /** Bytes, all of them: weights, optimizer, saved values, workspace. */
   readonly memoryEstimate: number;
   /** The first batch as text, its masked and pooled tokens marked: one line per text. */
@@ -41,7 +50,7 @@ export interface StageDescription {
 
 /**
  * One stage of training. Step `index` (from 0) is a pure function of the state before it and of (seed, stage, index): that makes
- * a resumed run equal to an undisturbed one. A step whose loss or gradient norm is not finite leaves the state as it was.
+ * a resumed run equal to an undisturbed one. A step whose loss or gradient norm is not finite leaves the state as it was, but for the loss scale.
  */
 export interface StageRunner {
   /** A sentence for the user before the first step: it does not fit `train.memory`. */

@@ -15,7 +15,11 @@ import { variantFolder, type FamilyGolden } from './family-golden.js';
 export type Reference = ReadonlyMap<string, Float32Array>;
 
 export async function referenceOf(variant: string): Promise<Reference> {
-  const store = await openSafetensors(`${variantFolder(variant)}/gradients.safetensors`);
+  return tensorsOf(`${variantFolder(variant)}/gradients.safetensors`);
+}
+
+export async function tensorsOf(path: string): Promise<Reference> {
+  const store = await openSafetensors(path);
   const tensors = new Map<string, Float32Array>();
   for (const name of store.names) tensors.set(name, await store.read(name));
   await store.close();
@@ -26,7 +30,10 @@ export async function referenceOf(variant: string): Promise<Reference> {
 export async function gradientsOf(
   golden: FamilyGolden,
   reference: Reference,
-  { device, ...options }: Pick<RunnerOptions, 'trainable' | 'adapterScale'> & { readonly device?: Device },
+  {
+    device,
+    ...options
+  }: Pick<RunnerOptions, 'trainable' | 'adapterScale' | 'computePrecision'> & { readonly device?: Device },
 ): Promise<ReadonlyMap<string, Float32Array>> {
   const { decoder, tokenized, lengths } = golden;
   const { config } = decoder;

@@ -167,6 +167,31 @@ describe('a run of the real engine: MNTP, then SimCSE', () => {
     expect(await weightsOf(config.output)).toEqual(undisturbed);
   });
 
+  it.each(['float16', 'bfloat16'] as const)(
+    'in %s, emulated: interrupted and resumed, the same weights, and others than in float32',
+    async (computePrecision) => {
+      const runtime = { device: 'cpu', threads: 1, computePrecision } as const;
+      const openParts: OpenTrainingParts = (config) => openTrainingParts(config, runtime);
+      const settings = [`train.precision=${computePrecision}`];
+      const whole = configOf(`${computePrecision}-whole`, settings);
+      await train(whole, { ...interruption(), openParts });
+      const weights = await weightsOf(whole.output);
+      expect(weights).not.toEqual(undisturbed);
+      const parts = configOf(`${computePrecision}-parts`, settings);
+      await train(parts, { ...interruption({ stage: 'simcse', step: 1 }), openParts });
+      expect((await resume(parts.output, { ...interruption(), openParts })).status).toBe('finished');
+      expect(await weightsOf(parts.output)).toEqual(weights);
+      const metrics = (await readFile(join(parts.output, 'metrics.jsonl'), 'utf8')).trimEnd().split('\n');
+      const steps = metrics
+        .map((line) => JSON.parse(line) as Record<string, unknown>)
+        .filter(({ kind }) => kind === 'step');
+      expect(steps).toHaveLength(MNTP_STEPS + SIMCSE_STEPS);
+      for (const { lossScale } of steps)
+        if (computePrecision === 'bfloat16') expect(lossScale).toBeUndefined();
+        else expect(2 ** Math.round(Math.log2(lossScale as number))).toBe(lossScale);
+    },
+  );
+
   it('evaluations, log lines and checkpoints, however often, do not change what is learned', async () => {
     const config = configOf('rarely', [
       'evaluate.everySteps=100',

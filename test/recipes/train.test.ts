@@ -50,6 +50,7 @@ interface Disturbance {
   readonly at: number;
   readonly does: () => void;
   readonly breaks?: boolean;
+  readonly overflows?: boolean;
 }
 
 function openParts(disturbance?: Disturbance): OpenTrainingParts {
@@ -66,6 +67,7 @@ function openParts(disturbance?: Disturbance): OpenTrainingParts {
             seed: config.train.seed + hashString(name),
             ...(start === undefined ? {} : { start }),
             ...(own?.breaks === true ? { breaksAt: own.at } : {}),
+            ...(own?.overflows === true ? { overflowsAt: own.at } : {}),
             onStep: (index) => {
               if (index === own?.at) own.does();
             },
@@ -106,6 +108,19 @@ const recordOf = async (folder: string) =>
   JSON.parse(await readFile(runPaths(folder).record, 'utf8')) as RunRecord;
 
 describe('a run', () => {
+  it('tells of a step whose gradients left float16, and goes on', async () => {
+    const config = configOf('overflow');
+    const does = (): void => undefined;
+    const result = await train(config, options({ stage: 'a', at: 4, does, overflows: true }));
+    expect(result.status).toBe('finished');
+    expect(messages).toContain('a step 5 was skipped: its gradients left float16 at a loss scale of 65536');
+    const lines = (await readFile(join(config.output, 'metrics.jsonl'), 'utf8')).trimEnd().split('\n');
+    const skipped = lines
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+      .filter((line) => line['skipped'] === true);
+    expect(skipped).toMatchObject([{ stage: 'a', step: 5, lossScale: 65536, gradientNorm: null }]);
+  });
+
   it('goes through its stages and leaves everything in its folder', async () => {
     const config = configOf('whole');
     const result = await train(config, options());

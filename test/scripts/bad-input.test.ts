@@ -130,6 +130,26 @@ const cases: readonly (readonly [string, readonly string[], RegExp])[] = [
   ['a layer to pool that is not there', trainWith('pooling={type: mean, layer: 9}'), /layer.*9/],
   ['last layers that are not there', trainWith('attention={lastLayers: 9}'), /last layers/],
   ['an evaluation set that is not there', trainWith('evaluate.tasks=[STS15]'), /STS15/],
+  [
+    'training in float16 on the CPU',
+    trainWith('train.device=cpu', 'train.precision=float16'),
+    /^precision: cpu has no matrix products in float16: got float16, expected float32 \(cuda may have float16/,
+  ],
+  [
+    'embedding in bfloat16 on the CPU',
+    embedWith(golden, '--compute-precision', 'bfloat16', '--device', 'cpu'),
+    /^precision: cpu has no matrix products in bfloat16/,
+  ],
+  [
+    'evaluating in bfloat16 on WebGPU',
+    ['evaluate', '--model', golden, '--compute-precision', 'bfloat16', '--device', 'webgpu'],
+    /webgpu (has no matrix products in bfloat16|that works)/,
+  ],
+  [
+    'an export in float16',
+    ['export', '--model', golden, '--output', 'embedder', '--compute-precision', 'float16'],
+    /^--compute-precision: .*got float16, expected float32 .*--formats fp16/,
+  ],
   ['a run folder below a file', trainWith('output=file/run'), /file/],
   ['an export below a file', ['export', '--model', golden, '--output', 'file/embedder'], /file/],
 ];

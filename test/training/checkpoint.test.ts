@@ -48,13 +48,18 @@ describe('checkpoints', () => {
             step,
             seed: 7,
             best,
-            state: { parameters, optimizer: { step, m: moments, v: parameters } },
+            state: {
+              parameters,
+              optimizer: { step, m: moments, v: parameters },
+              lossScale: { scale: 2 ** (step % 24), goodSteps: step },
+            },
           };
           const read = await readCheckpoint(await writeCheckpoint(folder, checkpoint));
           // Map order is not kept, -0 and denormals are.
           expect(bits(read.state.parameters)).toEqual(bits(parameters));
           expect(bits(read.state.optimizer.m)).toEqual(bits(moments));
           expect({ ...read, state: null }).toEqual({ ...checkpoint, state: null });
+          expect(read.state.lossScale).toEqual(checkpoint.state.lossScale);
         },
       ),
       { numRuns: 25 },

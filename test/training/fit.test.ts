@@ -64,6 +64,20 @@ describe('fit', () => {
     expect(runner.state().optimizer.step).toBe(3);
   });
 
+  it('goes on behind a step that was skipped because its gradients left float16', async () => {
+    const runner = quadraticStage({ size: 4, seed: 1, overflowsAt: 3 });
+    const norms: number[] = [];
+    const done = await fit((index) => runner.step(index), {
+      name: 'a',
+      from: 0,
+      to: 6,
+      onStep: (_, { gradientNorm }) => norms.push(gradientNorm),
+    });
+    expect(done).toBe(6);
+    expect(norms.map(Number.isFinite)).toEqual([true, true, true, false, true, true]);
+    expect(runner.state().optimizer.step).toBe(5);
+  });
+
   it('ends after the step under way when it is interrupted', async () => {
     const controller = new AbortController();
     const runner = stage();

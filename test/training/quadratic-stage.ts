@@ -19,6 +19,8 @@ export function quadraticStage(options: {
   readonly start?: ReadonlyMap<string, Float32Array>;
   /** At this step (from 0) the loss is not a number. */
   readonly breaksAt?: number;
+  /** At this step the gradients leave float16. */
+  readonly overflowsAt?: number;
   readonly onStep?: (index: number) => void;
 }): StageRunner {
   const parameters = new Map([
@@ -69,6 +71,16 @@ export function quadraticStage(options: {
           multipliedTokens: 12,
           gradientNorm: 1,
           learningRate: 0.05,
+        });
+      if (index === options.overflowsAt)
+        return Promise.resolve({
+          loss: 1,
+          tokens: 10,
+          multipliedTokens: 12,
+          gradientNorm: Infinity,
+          learningRate: 0.05,
+          lossScale: 65536,
+          skipped: true,
         });
       return Promise.resolve(update(index));
     },

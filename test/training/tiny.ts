@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import type { ComputePrecision } from '../../src/compiler/precision.js';
 import type { TokenizedText } from '../../src/data/batch.js';
 import { loadDecoder, type Decoder } from '../../src/models/decoder.js';
 import { tuningSchema, type AttentionMode, type TuningConfig } from '../../src/models/schema.js';
@@ -91,6 +92,7 @@ export interface TinyStageOptions {
   readonly previous?: Parameters<ReturnType<typeof stageFactory>>[0]['previous'];
   readonly createObjective?: StageFactoryOptions['createObjective'];
   readonly exampleSets?: TrainingData['exampleSets'];
+  readonly computePrecision?: ComputePrecision;
 }
 
 export function tinyStage({
@@ -119,6 +121,7 @@ export function tinyStage({
     },
     save: () => Promise.resolve(),
     ...(createObjective === undefined ? {} : { createObjective }),
+    ...(given.computePrecision === undefined ? {} : { computePrecision: given.computePrecision }),
   });
   return create({ name: 'stage', stage, previous });
 }

@@ -77,6 +77,16 @@ export function floatToBrain(source: Float32Array): Uint16Array {
   return target;
 }
 
+/**
+ * What float16 is fed for a float32 weight of products in a half precision: itself rounded, or rounded to bfloat16 first, whose 8 bits float16
+ * holds but for numbers below 2^-17, which move by 3e-8 at most (JavaScript has no bfloat16 to feed). Undefined where a number is too large.
+ */
+export function fedAsHalf(weight: Float32Array, precision: 'float16' | 'bfloat16'): Uint16Array | undefined {
+  const rounded = precision === 'bfloat16' ? brainToFloat(floatToBrain(weight)) : weight;
+  const halves = floatToHalf(rounded);
+  return halves.every((half) => (half & 0x7c00) !== 0x7c00) ? halves : undefined;
+}
+
 function bitsOf(source: Float32Array): Uint32Array {
   if (source.byteOffset % 4 !== 0) throw internalError('unaligned float32 array');
   return new Uint32Array(source.buffer, source.byteOffset, source.length);

@@ -67,7 +67,9 @@ export async function setupTensorFlow(options: SetupTensorFlowOptions = {}): Pro
     await rm(fetched, { recursive: true });
     onStep('building');
     await build({ module, prefix, gyp });
-    const check = await checkDevice('tensorflow', undefined, join(module, 'dist', 'index.js'));
+    const check = await checkDevice('tensorflow', undefined, {
+      tensorflow: join(module, 'dist', 'index.js'),
+    });
     if (!check.works) throw userError({ what: 'TensorFlow was built and does not work', got: check.reason });
   });
   return `TensorFlow ${wheels.tensorflowCpu.version} ${gpu ? 'for GPUs' : 'for the CPU'} is ready: --device tensorflow`;

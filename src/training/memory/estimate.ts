@@ -1,3 +1,4 @@
+import type { ComputePrecision } from '../../compiler/precision.js';
 import type { SavePolicy } from '../../compiler/split.js';
 import type { Batch } from '../../data/batch.js';
 import { layerOf } from '../../models/decoder-config.js';
@@ -26,6 +27,8 @@ export interface MemorySizing {
   /** Tokens of some texts as the stage sees them. */
   readonly lengths: readonly number[];
   readonly threads: number;
+  /** Default float32. */
+  readonly computePrecision?: ComputePrecision;
 }
 
 /** What of speed is given up for memory. */
@@ -83,7 +86,7 @@ export class MemoryEstimator {
 
   parts(plan: MemoryPlan): MemoryParts {
     const { copies, policy } = plan;
-    const { decoder, threads } = this.sizing;
+    const { decoder, threads, computePrecision = 'float32' } = this.sizing;
     const tileTokens = tokensOfTile({ threads, copies, policy });
     const tiled = (steps: readonly Batch[][]): Step[] =>
       steps.map((step) => tilesOfRunners(step, { copies, tileTokens }));
@@ -93,12 +96,25 @@ export class MemoryEstimator {
     const head = this.head(training);
     return {
       process: PROCESS_BYTES + (copies - 1) * THREAD_BYTES + workspace.programs * PROGRAM_BYTES,
-      weights: weightBytes(decoder, copies),
+      weights:
+        weightBytes(decoder, copies) + (computePrecision === 'float32' ? 0 : copies * this.halfBytes()),
       trained: this.trained(copies),
       kept: Math.max(...training.map((step) => this.kept(step, policy) + head.saved(step))),
       workspace: workspace.bytes,
       head: head.bytes,
     };
+  }
+
+  /** Frozen matrices of blocks as they are fed, beside those that are saved and merged. */
+  private halfBytes(): number {
+    const { decoder, tuning } = this.sizing;
+    if (tuning.type === 'full') return 0;
+    let bytes = 0;
+    for (const [name, weight] of decoder.weights) {
+      const isMatrix = decoder.shapes.get(name)?.length === 2 && layerOf(decoder.config, name) !== undefined;
+      if (isMatrix && !isPacked(weight)) bytes += 2 * weight.length;
+    }
+    return bytes;
   }
 
   /** Full tuning and BitFit train the weights themselves; a thread sends gradients, gets parameters and has adapters of its own. */

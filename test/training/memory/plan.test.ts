@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { tuningSchema } from '../../../src/models/schema.js';
-import { MemoryEstimator } from '../../../src/training/memory/estimate.js';
+import { MemoryEstimator, type MemorySizing } from '../../../src/training/memory/estimate.js';
 import { planMemory } from '../../../src/training/memory/plan.js';
 import { savePolicies } from '../../../src/compiler/split.js';
 import { bareStage, tinyDecoder } from '../tiny.js';
@@ -47,6 +47,20 @@ describe('the plan for a memory budget', () => {
     for (const policy of savePolicies) {
       for (const budget of [0, 1e12]) expect(planMemory(sizing, { budget, policy }).policy).toBe(policy);
     }
+  });
+
+  it('counts the halves of frozen matrices, two bytes a number', () => {
+    const plan = { policy: 'all', copies: 1 } as const;
+    const weightsWith = (more: Partial<MemorySizing>): number =>
+      new MemoryEstimator({ ...sizing, ...more }).parts(plan).weights;
+    const { weights, shapes } = sizing.decoder;
+    const matrices = [...weights]
+      .filter(([name]) => name.startsWith('model.layers.') && shapes.get(name)?.length === 2)
+      .reduce((sum, [, { length }]) => sum + length, 0);
+    const computePrecision = 'float16';
+    expect(weightsWith({ computePrecision }) - weightsWith({})).toBe(2 * matrices);
+    const tuning = tuningSchema.parse({ type: 'full' });
+    expect(weightsWith({ computePrecision, tuning })).toBe(weightsWith({ tuning }));
   });
 
   it('counts every copy of the weights, and of what is trained', () => {
