@@ -4,7 +4,6 @@ import type { Device } from './device.js';
 import type { TensorPool } from './pool.js';
 import { onnxRuntime, sessionOptions, type HostTensor } from './program.js';
 import { serialize } from './serialize.js';
-import { trace } from './trace.js';
 
 /**
  * A tensor as a device reads it: a copy in the device's memory of what never changes, where ONNX Runtime's binding for Node can hold
@@ -31,6 +30,8 @@ const sessions = new Map<string, Promise<InferenceSession>>();
 
 /** The output of a graph that does nothing, left where it was computed. */
 async function copied(tensor: HostTensor): Promise<HostTensor> {
+  // Loaded where it is needed: a thread that only runs programs does without tfjs.
+  const { trace } = await import('./trace.js');
   const key = tensor.dims.join('x');
   let session = sessions.get(key);
   if (session === undefined) {
