@@ -1,5 +1,6 @@
-import { readFile } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { exactSearch } from '../src/mining/search.js';
+import { readFloats } from '../src/mining/vector-store.js';
 import { internalError } from '../src/shared/errors.js';
 import type { Job, Search } from './jobs.js';
 import type { OpenBench } from './ours.js';
@@ -15,7 +16,10 @@ export async function openMining(job: Job): Promise<OpenBench> {
   const search = searchOf(job);
   if (search === undefined) throw internalError('a mining job holds searches');
   const { dimensions, rows } = search;
-  const [queries, documents] = [await floatsOf(search.queryFile), await floatsOf(search.documentFile)];
+  const [queries, documents] = await Promise.all([
+    vectorsOf(search.queryFile, search),
+    vectorsOf(search.documentFile, search),
+  ]);
   return {
     run: async (batch) => {
       if (!('search' in batch)) throw internalError('a mining job holds searches');
@@ -36,7 +40,11 @@ function searchOf({ batches }: Job): Search | undefined {
   return batch !== undefined && 'search' in batch ? batch.search : undefined;
 }
 
-async function floatsOf(path: string): Promise<Float32Array> {
-  const { buffer, byteOffset, byteLength } = await readFile(path);
-  return new Float32Array(buffer, byteOffset, byteLength / 4);
+async function vectorsOf(path: string, { rows, dimensions }: Search): Promise<Float32Array> {
+  const file = await open(path);
+  try {
+    return await readFloats(file, rows * dimensions);
+  } finally {
+    await file.close();
+  }
 }

@@ -1,5 +1,5 @@
 import { hashKey, randomStream } from '../shared/random.js';
-import type { Hits } from './search.js';
+import type { Hits } from './best-documents.js';
 
 /** Which of a query's hits become negatives. */
 export interface NegativeChoice {

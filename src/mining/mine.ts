@@ -5,8 +5,9 @@ import type { RankedExample } from '../data/examples.js';
 import type { Embeddings } from '../pooling/packed-encoder.js';
 import { userError } from '../shared/errors.js';
 import { exists, writeFileAtomic } from '../shared/files.js';
+import type { Hits } from './best-documents.js';
 import { ceilingOf, chooseNegatives, type NegativeChoice } from './choose-negatives.js';
-import { exactSearch, type Hits } from './search.js';
+import { exactSearch } from './search.js';
 import { storedVectors } from './vector-store.js';
 
 /** What gives the scores. */
@@ -65,7 +66,7 @@ export async function mine(options: MineOptions): Promise<MineResult> {
     // The positives that a query is known to have are passed over in the search itself.
     most: options.range[1],
     from: done,
-    skip: (query, document) => texts.known[query]?.has(document) === true,
+    skip: texts.known,
     ceilings: ceilingsOf({ options, texts, queries, documents }),
     ...(threads === undefined ? {} : { threads }),
   });

@@ -1,5 +1,6 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import type { Embeddings } from '../pooling/packed-encoder.js';
+import { sharedFloats } from '../shared/worker-thread.js';
 
 /** Texts that are embedded and written together. */
 const GROUP = 2048;
@@ -36,15 +37,15 @@ export async function storedVectors(
       done += group.length;
       onProgress?.(done);
     }
-    return { rows: texts.length, dimensions, data: await readAll(file, texts.length * dimensions) };
+    return { rows: texts.length, dimensions, data: await readFloats(file, texts.length * dimensions) };
   } finally {
     await file.close();
   }
 }
 
-/** A file may be larger than one read. */
-async function readAll(file: FileHandle, count: number): Promise<Float32Array> {
-  const data = new Float32Array(count);
+/** float32 from a file's beginning, in memory that threads share; a file may be larger than one read. */
+export async function readFloats(file: FileHandle, count: number): Promise<Float32Array> {
+  const data = sharedFloats(count);
   const bytes = new Uint8Array(data.buffer);
   let offset = 0;
   while (offset < bytes.length) {

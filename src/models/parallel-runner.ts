@@ -1,9 +1,9 @@
-import { Worker } from 'node:worker_threads';
 import type { Device } from '../compiler/device.js';
 import { floats, floatTensor, type HostTensor } from '../compiler/program.js';
 import type { Batch } from '../data/batch.js';
 import type { SavePolicy } from '../compiler/split.js';
 import { internalError } from '../shared/errors.js';
+import { sharedFloats, WorkerThread, workersRun } from '../shared/worker-thread.js';
 import type { WorkerReply, WorkerRequest, WorkerStart } from './runner-messages.js';
 import type { ForwardOptions, Pass, Runner, RunnerOptions } from './runner.js';
 import { DecoderRunner, WHOLE_TILE_TOKENS } from './decoder-runner.js';
@@ -60,11 +60,6 @@ export function createRunner({ copies = Infinity, ...options }: CreateRunnerOpti
 
 interface CreateRunnerOptions extends RunnerOptions {
   readonly copies?: number;
-}
-
-/** Worker threads need compiled JavaScript: from the sources (tests, tsx) everything runs on one. */
-function workersRun(): boolean {
-  return import.meta.url.endsWith('.js');
 }
 
 interface ParallelPass extends Pass {
@@ -203,59 +198,18 @@ export class ParallelRunner implements Runner {
   }
 }
 
-/** Arrays of the same names and lengths in memory that threads share: nothing is copied into a message, and no fresh memory is touched. */
+/** Arrays of the same names and lengths in memory that threads share: no fresh memory is touched in every step. */
 function sharedLike(arrays: ReadonlyMap<string, Float32Array>): Map<string, Float32Array> {
-  return new Map(
-    [...arrays].map(([name, { byteLength }]) => [name, new Float32Array(new SharedArrayBuffer(byteLength))]),
-  );
+  return new Map([...arrays].map(([name, { length }]) => [name, sharedFloats(length)]));
 }
 
-/** A runner on a worker thread. Requests are answered in their order. */
-class RemoteRunner {
-  private readonly thread: Worker;
-  private readonly waiting: { resolve(reply: WorkerReply): void; reject(error: Error): void }[] = [];
-  private failure: Error | undefined;
+/** A runner on a worker thread. */
+class RemoteRunner extends WorkerThread<WorkerRequest, WorkerReply> {
   /** Sums of the last backward pass. */
   readonly gradients: ReadonlyMap<string, Float32Array>;
 
   constructor(start: WorkerStart) {
+    super(new URL('./runner-worker.js', import.meta.url), start);
     this.gradients = start.gradients;
-    this.thread = new Worker(new URL('./runner-worker.js', import.meta.url), { workerData: start });
-    // A thread that nobody waits for keeps no process alive.
-    this.thread.unref();
-    this.thread.on('message', (reply: WorkerReply) => {
-      const next = this.waiting.shift();
-      if (this.waiting.length === 0) this.thread.unref();
-      if ('error' in reply) next?.reject(new Error(reply.error));
-      else next?.resolve(reply);
-    });
-    this.thread.on('error', (error) => this.fail(error instanceof Error ? error : new Error(String(error))));
-    this.thread.on('exit', (code) => this.fail(internalError(`a worker thread ended with code ${code}`)));
-  }
-
-  ask(request: WorkerRequest): Promise<WorkerReply> {
-    if (this.failure !== undefined) return Promise.reject(this.failure);
-    return new Promise((resolve, reject) => {
-      this.waiting.push({ resolve, reject });
-      this.thread.ref();
-      this.thread.postMessage(request);
-    });
-  }
-
-  /** A request whose answer says nothing; a failure shows at the next `ask`. */
-  tell(request: WorkerRequest): void {
-    this.ask(request).catch((error: unknown) => {
-      this.failure ??= error instanceof Error ? error : new Error(String(error));
-    });
-  }
-
-  async stop(): Promise<void> {
-    this.thread.removeAllListeners('exit');
-    await this.thread.terminate();
-  }
-
-  private fail(error: Error): void {
-    this.failure ??= error;
-    for (const waiting of this.waiting.splice(0)) waiting.reject(error);
   }
 }

@@ -27,4 +27,4 @@ export type WorkerRequest =
 
 export type WorkerReply =
   /** Hidden states of each tile and those asked for beside them, or nothing. */
-  { readonly hidden: readonly Float32Array[] } | { readonly done: true } | { readonly error: string };
+  { readonly hidden: readonly Float32Array[] } | { readonly done: true };

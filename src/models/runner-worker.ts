@@ -1,8 +1,9 @@
-import { parentPort, workerData } from 'node:worker_threads';
+import { workerData } from 'node:worker_threads';
 import { TensorPool } from '../compiler/pool.js';
 import { floats } from '../compiler/program.js';
 import { internalError } from '../shared/errors.js';
 import { ADDED_ROWS, addedRows } from './added-tokens.js';
+import { answerRequests } from '../shared/worker-thread.js';
 import type { WorkerReply, WorkerRequest, WorkerStart } from './runner-messages.js';
 import type { Pass } from './runner.js';
 import { DecoderRunner } from './decoder-runner.js';
@@ -11,8 +12,6 @@ import { GradientSink } from './gradient-sink.js';
 
 /** A worker thread of `ParallelRunner`: a runner of its own, with its own copy of the weights. */
 function serve(): void {
-  const port = parentPort;
-  if (port === null) throw internalError('runner-worker is started as a worker thread only');
   const start = workerData as WorkerStart;
   const pool = new TensorPool();
   const decoder = { ...start.decoder, rawConfig: {}, tokenizer: { json: {}, config: {} } };
@@ -66,16 +65,7 @@ function serve(): void {
     }
   };
 
-  // One after the other: the runner's tensors are not shared between requests.
-  let last: Promise<unknown> = Promise.resolve();
-  port.on('message', (request: WorkerRequest) => {
-    last = last
-      .then(() => handle(request))
-      .catch((error: unknown): WorkerReply => ({
-        error: error instanceof Error ? (error.stack ?? error.message) : String(error),
-      }))
-      .then((reply) => port.postMessage(reply, buffersOf(reply)));
-  });
+  answerRequests(handle, buffersOf);
 }
 
 function passOf(passes: ReadonlyMap<number, Pass>, number: number): Pass {

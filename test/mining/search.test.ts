@@ -1,7 +1,10 @@
+import { existsSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { chooseNegatives } from '../../src/mining/choose-negatives.js';
-import { exactSearch, type Hits } from '../../src/mining/search.js';
+import type { Hits } from '../../src/mining/best-documents.js';
+import { exactSearch } from '../../src/mining/search.js';
+import type * as Search from '../../src/mining/search.js';
 import type { Embeddings } from '../../src/pooling/packed-encoder.js';
 import { randomStream } from '../../src/shared/random.js';
 
@@ -10,6 +13,19 @@ function vectors(rows: number, dimensions: number, seed: number): Embeddings {
   const random = randomStream(seed);
   const data = Float32Array.from({ length: rows * dimensions }, () => random.integer(7) - 3);
   return { rows, dimensions, data };
+}
+
+/** By query: the documents whose numbers pass. */
+function sets(
+  queries: number,
+  documents: number,
+  passes: (query: number, document: number) => boolean,
+): Set<number>[] {
+  const numbers = [...Array(documents).keys()];
+  return Array.from(
+    { length: queries },
+    (_, query) => new Set(numbers.filter((document) => passes(query, document))),
+  );
 }
 
 function plainSearch(
@@ -41,7 +57,7 @@ describe('exact search', () => {
     async (q, d, width) => {
       const [queries, documents] = [vectors(q, width, 1), vectors(d, width, 2)];
       const found: Hits[] = [];
-      const skip = (query: number, document: number): boolean => (document + query) % 5 === 0;
+      const skip = sets(q, d, (query, document) => (document + query) % 5 === 0);
       for await (const block of exactSearch(queries, documents, { most: 12, threads: 1, skip }))
         found.push(...block);
       expect(found).toHaveLength(q);
@@ -73,7 +89,7 @@ describe('exact search', () => {
 
   it('finds as many as there are where nearly all are passed over', async () => {
     const [queries, documents] = [vectors(2, 6, 5), vectors(4096, 6, 6)];
-    const skip = (_: number, document: number): boolean => document % 400 !== 7;
+    const skip = sets(2, 4096, (_, document) => document % 400 !== 7);
     for await (const block of exactSearch(queries, documents, { most: 20, threads: 1, skip }))
       for (const hits of block)
         expect([...hits.documents].sort((a, b) => a - b)).toEqual(
@@ -86,9 +102,63 @@ describe('exact search', () => {
     const all: Hits[] = [];
     for await (const block of exactSearch(queries, documents, { most: 3, threads: 1 })) all.push(...block);
     const rest: Hits[] = [];
-    for await (const block of exactSearch(queries, documents, { most: 3, threads: 1, from: 1024 }))
+    for await (const block of exactSearch(queries, documents, { most: 3, threads: 1, from: 700 }))
       rest.push(...block);
-    expect(rest).toEqual(all.slice(1024));
+    expect(rest).toEqual(all.slice(700));
+    const none = exactSearch(queries, documents, { most: 3, threads: 1, from: 1100 });
+    expect((await none.next()).done).toBe(true);
+  });
+
+  it('leaves out what has no score, and nothing else', async () => {
+    const [queries, documents] = [vectors(1, 4, 3), vectors(40, 4, 4)];
+    documents.data[4 * 17] = NaN;
+    for await (const [hits] of exactSearch(queries, documents, { most: 40, threads: 1 }))
+      expect([...hits!.documents].sort((a, b) => a - b)).toEqual(
+        [...Array(40).keys()].filter((document) => document !== 17),
+      );
+  });
+});
+
+const built = new URL('../../dist/src/mining/search.js', import.meta.url);
+
+/** Worker threads run compiled JavaScript: `npm run build` (part of `npm ci`) makes it. */
+describe.skipIf(!existsSync(built))('exact search on several threads', () => {
+  const random = (rows: number, seed: number): Embeddings => {
+    const stream = randomStream(seed);
+    const data = Float32Array.from({ length: rows * 64 }, () => stream.uniform() - 0.5);
+    return { rows, dimensions: 64, data };
+  };
+  const [queries, documents] = [random(1500, 1), random(6001, 2)];
+  const skip = sets(1500, 60, (query, document) => (query + document) % 3 === 0);
+  const ceilings = Float32Array.from({ length: 1500 }, (_, query) => (query % 4 === 0 ? 1 : Infinity));
+  const load = async (): Promise<typeof Search> => (await import(built.href)) as typeof Search;
+
+  it('gives the same hits, to the last bit, from any query', async () => {
+    const { exactSearch: search } = await load();
+    const found: Hits[][] = [];
+    for (const threads of [1, 2, 5]) {
+      const hits: Hits[] = [];
+      for await (const block of search(queries, documents, { most: 20, threads, skip, ceilings }))
+        hits.push(...block);
+      found.push(hits);
+    }
+    expect(found[0]).toHaveLength(1500);
+    expect(found[1]).toEqual(found[0]);
+    expect(found[2]).toEqual(found[0]);
+    const rest: Hits[] = [];
+    for await (const block of search(queries, documents, { most: 20, threads: 3, skip, ceilings, from: 600 }))
+      rest.push(...block);
+    expect(rest).toEqual(found[0]!.slice(600));
+  });
+
+  it('may be left before its end, and says why a thread failed', async () => {
+    const { exactSearch: search } = await load();
+    for await (const block of search(queries, documents, { most: 5, threads: 3 })) {
+      expect(block[0]!.documents).toHaveLength(5);
+      break;
+    }
+    const failing = search(queries, documents, { most: -1, threads: 2 });
+    await expect(failing.next()).rejects.toThrow('Invalid typed array length');
   });
 });
 
