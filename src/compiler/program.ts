@@ -23,6 +23,11 @@ export interface RuntimeOptions {
   readonly threads?: number;
   /** Default cpu. */
   readonly device?: Device;
+  /**
+   * Whether a session holds the memory of its values for its next run (default true): no fresh pages, but each shape that was compiled holds its
+   * own. Not worth it where the values are large and the shapes many.
+   */
+  readonly keepsWorkspace?: boolean;
 }
 
 /** @throws UserError where the device is no provider of ONNX Runtime */
@@ -44,6 +49,7 @@ export function sessionOptions(options: RuntimeOptions = {}): OnnxRuntime.Infere
     logSeverityLevel: 3,
     // One block of memory for all values of a run, planned ahead, is larger than the cache; freed pieces that are taken again stay in it: 4 % faster.
     enableMemPattern: false,
+    ...(options.keepsWorkspace === false ? { enableCpuMemArena: false } : {}),
     ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
     // Every session has a thread pool of its own. Left spinning, the pools of the other sessions eat the cores: measured 40 % of the speed.
     extra: { session: { intra_op: { allow_spinning: '0' } } },

@@ -8,7 +8,7 @@ export interface TextList extends Iterable<string> {
 }
 
 /** Characters that are held in memory at most; a longer list goes to disk. */
-const memoryCharacters = 1 << 26;
+export const HELD_CHARACTERS = 1 << 26;
 
 /** Gathers different texts, in their order. */
 export interface TextCollector {
@@ -32,7 +32,7 @@ export interface CollectedTexts {
 
 /** `characters` in memory at most (default 64 Mi). The result does not depend on it. */
 export function collectTexts({
-  characters = memoryCharacters,
+  characters = HELD_CHARACTERS,
 }: { readonly characters?: number } = {}): TextCollector {
   let held: Set<string> | undefined = new Set<string>();
   let heldCharacters = 0;

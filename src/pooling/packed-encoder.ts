@@ -16,7 +16,14 @@ import { internalError } from '../shared/errors.js';
 import { answerStates } from './answers.js';
 import { constantPrefix, recipePreparer, type EmbeddingModel } from './embedding-model.js';
 import { chosenLayers, joinedLayers } from './layers.js';
-import { hiddenInputs, poolingFunction, routerInputs, scatterTexts, textInputs } from './pooled-texts.js';
+import {
+  hiddenInputs,
+  poolingFunction,
+  poolingWorkspace,
+  routerInputs,
+  scatterTexts,
+  textInputs,
+} from './pooled-texts.js';
 import { createPooling, generatedTokens, savedShapes } from './registry.js';
 import type { PoolingConfig } from './schema.js';
 
@@ -77,6 +84,7 @@ export class PackedEncoder {
     this.pooled = compile(all, {
       name: 'pooling',
       pool: options.pool,
+      ...poolingWorkspace(poolings),
       ...(options.threads === undefined ? {} : { threads: options.threads }),
     });
   }

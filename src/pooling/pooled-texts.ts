@@ -60,6 +60,18 @@ export function hiddenInputs(
   return Object.fromEntries(hiddenNames(chosen).map((name, i) => [name, states[i] as HostTensor]));
 }
 
+/** Numbers of a pooling's own parameters from which on its programs hold no workspace between runs. */
+const LARGE_POOLING = 1e6;
+
+/** Compile options of a pooling: the gradients of large matrices are workspace of hundreds of megabytes, for each shape of a tile that a run meets. */
+export function poolingWorkspace(poolings: readonly Pick<Pooling, 'parameterShapes'>[]): {
+  readonly keepsWorkspace: boolean;
+} {
+  const shapes = poolings.flatMap(({ parameterShapes }) => [...(parameterShapes?.values() ?? [])]);
+  const parameters = shapes.reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  return { keepsWorkspace: parameters < LARGE_POOLING };
+}
+
 /** The traced function from a tile's hidden states to its embeddings [N, E], not normalised. */
 export function poolingFunction(
   pooling: Pooling,

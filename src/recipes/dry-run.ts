@@ -35,15 +35,18 @@ export async function describeRun(
 }
 
 function stageLines(name: string, objective: string, description: StageDescription): string[] {
-  const { parameters, trainableParameters, flopsPerToken, savePolicy, memoryEstimate, firstBatch } =
-    description;
+  const { parameters, trainableParameters, flopsPerToken, firstBatch } = description;
+  const { memoryEstimate, memoryParts, savePolicy, weightCopies } = description;
   const { computePrecision: half } = description;
   const share = ((100 * trainableParameters) / parameters).toFixed(2);
   return [
     `stage ${name} (${objective})`,
     `  parameters: ${count(parameters)}, of which trained: ${count(trainableParameters)} (${share} %)`,
     `  floating-point operations per token: ${flopsPerToken.toExponential(2)}${half === undefined ? '' : `, matrix products in ${half}`}`,
-    `  memory estimate: ${(memoryEstimate / 1e9).toFixed(2)} GB with save policy ${savePolicy}`,
+    `  memory estimate: ${(memoryEstimate / 1e9).toFixed(2)} GB with save policy ${savePolicy}${weightCopies === 1 ? '' : `, the weights ${weightCopies} times`}`,
+    `    ${Object.entries(memoryParts)
+      .map(([part, bytes]) => `${part} ${(bytes / 1e9).toFixed(2)}`)
+      .join(', ')}`,
     '  first batch:',
     ...firstBatch.map((line) => `    ${line}`),
   ];

@@ -13,11 +13,13 @@ import { baseReference, saveTrained } from '../pooling/trained-folder.js';
 import type { BaseReference } from '../pooling/manifest.js';
 import { createPooling } from '../pooling/registry.js';
 import { storedPooling } from '../pooling/stored-pooling.js';
-import { userError } from '../shared/errors.js';
+import { internalError, userError } from '../shared/errors.js';
+import { collectGarbage } from '../shared/garbage.js';
 import { assetPath } from '../shared/package.js';
 import { checkExamples } from '../training/contrastive-data.js';
 import { matryoshkaSizes } from '../training/objectives/contrastive-loss.js';
 import { tuningOf } from '../training/schema.js';
+import type { CreateStage } from '../training/stage-runner.js';
 import { stageFactory } from '../training/stage.js';
 import type { StageFactoryOptions } from '../training/stage-options.js';
 import { exportEmbedder } from './export.js';
@@ -46,6 +48,34 @@ export async function openTrainingParts(
   const recipe = runRecipe(config, decoder.config.max_position_embeddings);
   const { memory, savePolicy, seed } = config.train;
   const probes = await probeStages(decoder, config, onDevice);
+  let stages: CreateStage | undefined = stageFactory({
+    decoder,
+    recipe,
+    tuning: config.tuning,
+    seed,
+    ...onDevice,
+    computePrecision,
+    ...('initialise' in config.model ? {} : { storedPooling: poolingOf(config.model.path) }),
+    ...(memory === undefined ? {} : { memory }),
+    ...(savePolicy === undefined ? {} : { savePolicy }),
+    data: {
+      sentences: texts.texts,
+      documents: () => texts.documents(),
+      characters: texts.characters,
+      exampleSets: examples.sets,
+    },
+    save: (folder, model) =>
+      saveTrained(folder, {
+        ...model,
+        base,
+        ...probeOf(probes, model.recipe.attention),
+        previous: model.previous.map(({ name, stage, parameters }) => ({
+          name,
+          tuning: tuningOf(stage, config.tuning),
+          parameters,
+        })),
+      }),
+  });
   return {
     inputs: [
       ...inputs,
@@ -54,36 +84,15 @@ export async function openTrainingParts(
     ],
     texts: { kept: texts.texts.length, decontaminated: texts.dropped.excluded },
     examples: examples.records,
-    createStage: stageFactory({
-      decoder,
-      recipe,
-      tuning: config.tuning,
-      seed,
-      ...onDevice,
-      computePrecision,
-      ...('initialise' in config.model ? {} : { storedPooling: poolingOf(config.model.path) }),
-      ...(memory === undefined ? {} : { memory }),
-      ...(savePolicy === undefined ? {} : { savePolicy }),
-      data: {
-        sentences: texts.texts,
-        documents: () => texts.documents(),
-        characters: texts.characters,
-        exampleSets: examples.sets,
-      },
-      save: (folder, model) =>
-        saveTrained(folder, {
-          ...model,
-          base,
-          ...probeOf(probes, model.recipe.attention),
-          previous: model.previous.map(({ name, stage, parameters }) => ({
-            name,
-            tuning: tuningOf(stage, config.tuning),
-            parameters,
-          })),
-        }),
-    }),
-    exportEmbedder: (model, output, metrics) =>
-      exportEmbedder({
+    createStage: (options) => {
+      if (stages === undefined) throw internalError('a stage after the export');
+      return stages(options);
+    },
+    exportEmbedder: (model, output, metrics) => {
+      // What is exported is read from its folder: the decoder that was trained makes room for it.
+      stages = undefined;
+      collectGarbage();
+      return exportEmbedder({
         model,
         output,
         metrics,
@@ -92,7 +101,8 @@ export async function openTrainingParts(
         formats: config.export.files,
         // A float32 file is the model to the last digits.
         ...(config.export.files.every((format) => format === 'float32') ? {} : { evaluate: config.evaluate }),
-      }),
+      });
+    },
     close: () => {
       texts.close();
       return Promise.resolve();

@@ -1,4 +1,5 @@
 import { writeFolderAtomic } from '../shared/files.js';
+import { collectGarbage } from '../shared/garbage.js';
 import type { Progress } from '../shared/progress.js';
 import {
   pruneCheckpoints,
@@ -6,10 +7,10 @@ import {
   writeCheckpoint,
   writeFinal,
   type Best,
-  type Checkpoint,
+  type SavedCheckpoint,
 } from '../training/checkpoint.js';
 import { fit } from '../training/fit.js';
-import type { StageConfig } from '../training/schema.js';
+import { tuningOf, type StageConfig } from '../training/schema.js';
 import type { FinishedStage, StageRunner, StepResult } from '../training/stage-runner.js';
 import { appendMetrics } from './metrics.js';
 import { evaluateRun, keepEvaluation } from './run-evaluation.js';
@@ -22,10 +23,8 @@ export interface RunStagesOptions {
   readonly paths: RunPaths;
   readonly parts: TrainingParts;
   readonly progress: Progress;
-  /** The first stage, where it is already made. */
-  readonly first?: StageRunner;
   /** Where to go on. */
-  readonly checkpoint?: Checkpoint;
+  readonly checkpoint?: SavedCheckpoint;
   readonly signal?: AbortSignal;
   /** After every evaluation, when all of it is kept. */
   readonly onEvaluated: () => Promise<void>;
@@ -42,7 +41,7 @@ export interface StagesResult {
 
 /** Runs the stages that are not done yet, in their order. Every stage begins with what the ones before it learned merged into the model. */
 export async function runStages(options: RunStagesOptions): Promise<StagesResult> {
-  const { config, paths, parts, checkpoint } = options;
+  const { config, paths, checkpoint } = options;
   const previous: FinishedStage[] = [];
   let best = checkpoint?.best ?? null;
   let place = { stage: '', step: 0 };
@@ -50,27 +49,13 @@ export async function runStages(options: RunStagesOptions): Promise<StagesResult
   for (const [name, stage] of Object.entries(config.stages)) {
     const finished = await readFinal(paths.checkpoints, name);
     if (finished === undefined) {
-      const prepared = previous.length === 0 ? options.first : undefined;
-      const runner = prepared ?? (await parts.createStage({ name, stage, previous }));
-      if (runner.warning !== undefined) options.progress.message(`stage ${name}: ${runner.warning}`);
-      try {
-        const from = checkpoint?.stage === name ? checkpoint : undefined;
-        const result = await runStage({
-          ...options,
-          name,
-          stage,
-          runner,
-          from,
-          best,
-          isFirst: previous.length === 0,
-        });
-        ({ best } = result);
-        place = { stage: name, step: result.step };
-        if (result.step < stage.maxSteps) return { status: 'interrupted', ...place, best };
-        previous.push({ name, stage, parameters: copied(runner.state().parameters) });
-      } finally {
-        await runner.dispose();
-      }
+      const from = checkpoint?.stage === name ? checkpoint : undefined;
+      const result = await makeAndRunStage({ ...options, name, stage, from, best, previous });
+      collectGarbage();
+      ({ best } = result);
+      place = { stage: name, step: result.step };
+      if (result.step < stage.maxSteps) return { status: 'interrupted', ...place, best };
+      previous.push({ name, stage, parameters: result.parameters });
     } else {
       previous.push({ name, stage, parameters: finished });
       place = { stage: name, step: stage.maxSteps };
@@ -80,23 +65,43 @@ export async function runStages(options: RunStagesOptions): Promise<StagesResult
   return { status: 'finished', ...place, best };
 }
 
-interface RunStageOptions extends RunStagesOptions {
+interface MakeStageOptions extends RunStagesOptions {
   readonly name: string;
   readonly stage: StageConfig;
-  readonly runner: StageRunner;
-  readonly from: Checkpoint | undefined;
+  readonly from: SavedCheckpoint | undefined;
   readonly best: Best | null;
-  readonly isFirst: boolean;
+  readonly previous: readonly FinishedStage[];
 }
 
-async function runStage(
-  options: RunStageOptions,
-): Promise<{ readonly step: number; readonly best: Best | null }> {
+interface StageResult {
+  readonly step: number;
+  readonly best: Best | null;
+}
+
+/** A function of its own: what a stage holds (optimizer, gradients) is nobody's when the next one is made. */
+async function makeAndRunStage(
+  options: MakeStageOptions,
+): Promise<StageResult & Pick<FinishedStage, 'parameters'>> {
+  const { name, stage, previous } = options;
+  const runner = await options.parts.createStage({ name, stage, previous });
+  if (runner.warning !== undefined) options.progress.message(`stage ${name}: ${runner.warning}`);
+  try {
+    const result = await runStage({ ...options, runner });
+    const { parameters } = runner.state();
+    // Full tuning trains the decoder's own weights: a copy would be a second decoder, and nobody reads it.
+    const full = tuningOf(stage, options.config.tuning).type === 'full';
+    return { ...result, parameters: full ? parameters : copied(parameters) };
+  } finally {
+    await runner.dispose();
+  }
+}
+
+async function runStage(options: MakeStageOptions & { readonly runner: StageRunner }): Promise<StageResult> {
   const { config, paths, progress, name, stage, runner, from } = options;
   const stages = Object.keys(config.stages);
   let best = options.best;
   let saved = from?.step ?? -1;
-  if (from !== undefined) runner.restore(from.state);
+  if (from !== undefined) runner.restore(from.takeState());
 
   const evaluate = async (step: number): Promise<void> => {
     const evaluation = await evaluateRun(config, (texts, promptName) => runner.encode(texts, promptName));
@@ -123,7 +128,7 @@ async function runStage(
     saved = step;
   };
 
-  if (options.isFirst && from === undefined) await evaluate(0);
+  if (options.previous.length === 0 && from === undefined) await evaluate(0);
   let stepStarted = performance.now();
   const step = await fit(
     (index) => {

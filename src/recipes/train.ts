@@ -3,7 +3,6 @@ import { exists, finishReplacements } from '../shared/files.js';
 import { createLogger } from '../shared/logger.js';
 import { createProgress, type Progress } from '../shared/progress.js';
 import { latestCheckpoint, readCheckpoint } from '../training/checkpoint.js';
-import type { StageRunner } from '../training/stage-runner.js';
 import { loadTasks } from '../evaluation/sts.js';
 import { cutMetrics } from './metrics.js';
 import { writeReportPage } from './report/write.js';
@@ -55,16 +54,29 @@ export interface TrainResult {
 export async function train(config: RunConfig, options: TrainOptions = {}): Promise<TrainResult> {
   await checkNewRunFolder(config.output, options.overwrite === true);
   return withParts(config, options, async (parts) => {
-    const [name, stage] = Object.entries(config.stages)[0] ?? [];
     // What the first stage finds wrong is found before the folder exists.
-    const first =
-      name === undefined || stage === undefined
-        ? undefined
-        : await parts.createStage({ name, stage, previous: [] });
+    const withFirst = await makeFirstStage(parts, config);
     const run = await createRunFolder(config, { overwrite: options.overwrite === true });
     const record = newRunRecord({ seed: config.train.seed, ...parts });
-    return runToEnd({ config, run, parts, record, options, ...(first === undefined ? {} : { first }) });
+    return runToEnd({ config, run, parts: withFirst, record, options });
   });
+}
+
+/** The same parts with the first stage made: handed out once, so that nobody holds its optimizer and gradients when it is done. */
+async function makeFirstStage(parts: TrainingParts, config: RunConfig): Promise<TrainingParts> {
+  const [name, stage] = Object.entries(config.stages)[0] ?? [];
+  let made =
+    name === undefined || stage === undefined
+      ? undefined
+      : await parts.createStage({ name, stage, previous: [] });
+  return {
+    ...parts,
+    createStage: (options) => {
+      const first = made;
+      made = undefined;
+      return first === undefined ? parts.createStage(options) : Promise.resolve(first);
+    },
+  };
 }
 
 /**
@@ -138,7 +150,6 @@ interface RunToEndOptions {
   readonly parts: TrainingParts;
   readonly record: RunRecord;
   readonly options: TrainOptions;
-  readonly first?: StageRunner;
   readonly checkpoint?: Awaited<ReturnType<typeof readCheckpoint>>;
 }
 
@@ -147,7 +158,6 @@ async function runToEnd({
   run,
   parts,
   options,
-  first,
   checkpoint,
   ...rest
 }: RunToEndOptions): Promise<TrainResult> {
@@ -167,7 +177,6 @@ async function runToEnd({
       paths,
       parts,
       progress,
-      ...(first === undefined ? {} : { first }),
       ...(checkpoint === undefined ? {} : { checkpoint }),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
       onEvaluated: () => writeReport(),

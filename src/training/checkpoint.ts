@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { openSafetensors } from '../models/weights/safetensors.js';
 import { writeSafetensors } from '../models/weights/safetensors-writer.js';
-import { userError } from '../shared/errors.js';
+import { internalError, userError } from '../shared/errors.js';
 import { exists, writeFileAtomic, writeFolderAtomic } from '../shared/files.js';
 import type { TrainingState } from './stage-runner.js';
 
@@ -33,6 +33,12 @@ export interface CheckpointInfo {
 
 export interface Checkpoint extends CheckpointInfo {
   readonly state: TrainingState;
+}
+
+/** A checkpoint that was read. */
+export interface SavedCheckpoint extends CheckpointInfo {
+  /** Its state, handed out once: who asks for it owns it, and nobody else holds the memory. */
+  takeState(): TrainingState;
 }
 
 export interface CheckpointPlace {
@@ -72,27 +78,28 @@ export async function writeCheckpoint(folder: string, checkpoint: Checkpoint): P
 }
 
 /** @throws UserError where a file is missing or broken. */
-export async function readCheckpoint(path: string): Promise<Checkpoint> {
+export async function readCheckpoint(path: string): Promise<SavedCheckpoint> {
   const file = join(path, 'state.json');
   const parsed = stateSchema.safeParse(parseJson(await readFile(file, 'utf8').catch(() => '')));
   if (!parsed.success)
     throw userError({ what: 'broken checkpoint', where: file, expected: 'the state of a stage' });
   const { optimizerStep, stage, step, seed, best, lossScale } = parsed.data;
-  return {
-    stage,
-    step,
-    seed,
-    best,
-    state: {
-      parameters: await readTensors(join(path, 'parameters.safetensors')),
-      optimizer: {
-        step: optimizerStep,
-        m: await readTensors(join(path, 'adamw-m.safetensors')),
-        v: await readTensors(join(path, 'adamw-v.safetensors')),
-      },
-      ...(lossScale === undefined ? {} : { lossScale }),
+  let state: TrainingState | undefined = {
+    parameters: await readTensors(join(path, 'parameters.safetensors')),
+    optimizer: {
+      step: optimizerStep,
+      m: await readTensors(join(path, 'adamw-m.safetensors')),
+      v: await readTensors(join(path, 'adamw-v.safetensors')),
     },
+    ...(lossScale === undefined ? {} : { lossScale }),
   };
+  const takeState = (): TrainingState => {
+    const taken = state;
+    if (taken === undefined) throw internalError('the state of a checkpoint is taken twice');
+    state = undefined;
+    return taken;
+  };
+  return { stage, step, seed, best, takeState };
 }
 
 /** The checkpoint that a run goes on from: of the latest stage, in the order of `stages`, the latest step. */

@@ -96,6 +96,8 @@ export async function createStage(options: CreateOptions): Promise<StageRunner> 
     lengths,
     threads: pool.device === 'cpu' ? (threads ?? 1) : 1,
     computePrecision,
+    characters: options.data.characters,
+    evaluatedTokens: options.recipe.maxTokens,
   };
   const plan = planMemory(sizing, {
     budget: options.memory,
@@ -224,7 +226,9 @@ export async function createStage(options: CreateOptions): Promise<StageRunner> 
           parameterCounts(decoder).blocks,
         savePolicy: plan.policy,
         ...(computePrecision === 'float32' ? {} : { computePrecision }),
+        weightCopies: plan.copies,
         memoryEstimate: plan.estimate,
+        memoryParts: plan.parts,
         firstBatch: objective.decode(objective.batch(0)).slice(0, 8),
       }),
     dispose: async () => {

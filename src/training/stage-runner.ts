@@ -42,8 +42,12 @@ export interface StageDescription {
   readonly savePolicy: string;
   /** What the blocks multiply in, where that is not float32. */
   readonly computePrecision?: string;
+  /** Copies of the decoder's weights in memory: one for each thread that runs blocks of its own. */
+  readonly weightCopies: number;
   /** Bytes, all of them: weights, optimizer, saved values, workspace. */
   readonly memoryEstimate: number;
+  /** The same part by part. */
+  readonly memoryParts: Readonly<Record<string, number>>;
   /** The first batch as text, its masked and pooled tokens marked: one line per text. */
   readonly firstBatch: readonly string[];
 }

@@ -49,6 +49,30 @@ describe('Program.run', () => {
     await program.release();
   });
 
+  it('holds the memory of its values for the next run, or gives it back, with the same results', async () => {
+    const length = 12 * MEGABYTE;
+    const x = reals([length], 1);
+    const graph = trace(
+      ({ x }) => ({ total: x!.mul(2).exp().sum() }),
+      { x: { shape: [length], type: 'float32' } },
+      { name: 'one large value' },
+    );
+    const run = async (keepsWorkspace: boolean): Promise<{ held: number; total: number }> => {
+      const program = await Program.create(graph, { threads: 1, pool: new TensorPool(), keepsWorkspace });
+      const total = emptyTensor([], 'float32');
+      const before = process.memoryUsage.rss();
+      for (let i = 0; i < 2; i++) await program.run({ x }, { total });
+      const held = process.memoryUsage.rss() - before;
+      await program.release();
+      return { held, total: (total.data as Float32Array)[0]! };
+    };
+    const [held, given] = [await run(true), await run(false)];
+    expect(given.total).toBe(held.total);
+    // The value has 48 MB.
+    expect(held.held).toBeGreaterThan(40 * MEGABYTE);
+    expect(given.held).toBeLessThan(10 * MEGABYTE);
+  });
+
   it('lets errors of the runtime through', async () => {
     const program = await scaled(5);
     const factor = floatTensor(Float32Array.of(2), []);

@@ -6,13 +6,16 @@ import type { DecoderStageConfig } from '../schema.js';
 
 /** Batches that are looked at: enough to meet the tall ones of a run. */
 const DRAWS = 12;
+/** Chunks that are looked at where a batch has several: every shape of theirs is met soon. */
+const CHUNK_DRAWS = 60;
 /** Texts of an evaluation: sentences of these lengths. */
 const SENTENCES = { shortest: 6, longest: 48, tokens: 4096 };
 
 /** Batches, or chunks of one, as the stage would make them of texts of these lengths: what goes through the decoder at once. */
 export function expectedBatches(stage: DecoderStageConfig, lengths: readonly number[]): Batch[][] {
   const random = randomStream(1);
-  return Array.from({ length: DRAWS }, () => {
+  const draws = textsAtOnce(stage) < textsOfBatch(stage) ? CHUNK_DRAWS : DRAWS;
+  return Array.from({ length: draws }, () => {
     const draw = (): TokenizedText => blankText(lengths[random.integer(lengths.length)] ?? stage.maxTokens);
     const texts = Array.from({ length: textsAtOnce(stage) }, draw);
     // The two views of a text are of one length.
@@ -47,9 +50,13 @@ export function tilesOfRunners(
 }
 
 /** Texts of SimCSE before they are doubled; query, positive and negatives of each example in contrastive training. */
+function textsOfBatch(stage: DecoderStageConfig): number {
+  return stage.objective === 'contrastive' ? (2 + stage.hardNegatives) * stage.batchTexts : stage.batchTexts;
+}
+
 function textsAtOnce(stage: DecoderStageConfig): number {
-  if (stage.objective !== 'contrastive') return stage.batchTexts;
-  return Math.min(stage.chunkTexts ?? Infinity, (2 + stage.hardNegatives) * stage.batchTexts);
+  const all = textsOfBatch(stage);
+  return stage.objective === 'contrastive' ? Math.min(stage.chunkTexts ?? Infinity, all) : all;
 }
 
 function blankText(length: number): TokenizedText {

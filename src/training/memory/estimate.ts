@@ -3,6 +3,7 @@ import type { SavePolicy } from '../../compiler/split.js';
 import type { Batch } from '../../data/batch.js';
 import { layerOf } from '../../models/decoder-config.js';
 import type { Decoder } from '../../models/decoder.js';
+import { HELD_CHARACTERS } from '../../data/text-list.js';
 import { maskKinds, maskName } from '../../models/layer-masks.js';
 import { loraShapes } from '../../models/lora.js';
 import { tokensOfTile } from '../../models/parallel-runner.js';
@@ -29,6 +30,10 @@ export interface MemorySizing {
   readonly threads: number;
   /** Default float32. */
   readonly computePrecision?: ComputePrecision;
+  /** Where the run's evaluations cut texts; `recipe.maxTokens` where it is left out. */
+  readonly evaluatedTokens?: number;
+  /** Of the training texts. */
+  readonly characters?: number | undefined;
 }
 
 /** What of speed is given up for memory. */
@@ -40,6 +45,9 @@ export interface MemoryPlan {
 
 /** Measured: Node, the program's own code, ONNX Runtime's library. */
 const PROCESS_BYTES = 165e6;
+/** Measured: a token's entry in the tokenizer and its merges; a character of a text that is held (of many, they lie on disk). */
+const ENTRY_BYTES = 600;
+const CHARACTER_BYTES = 2.2;
 /** Measured: a further thread, with Node and the program's own code. */
 const THREAD_BYTES = 60e6;
 /** Measured: a compiled program without its workspace. */
@@ -49,7 +57,7 @@ const PROGRAM_BYTES = 0.6e6;
 type Step = readonly (readonly Tile[])[];
 
 /** What a stage takes at its peak, part by part. */
-export interface MemoryParts {
+export interface MemoryParts extends Readonly<Record<string, number>> {
   readonly process: number;
   /** All copies. */
   readonly weights: number;
@@ -75,7 +83,7 @@ export class MemoryEstimator {
     this.blocks = new BlockMeasure(decoder.config, tuning, stage.attentionDropout);
     this.frozen = tuning.type === 'none' && !trainsRows(sizing);
     this.training = expectedBatches(stage, lengths);
-    this.evaluation = evaluatedBatches(recipe.maxTokens);
+    this.evaluation = evaluatedBatches(sizing.evaluatedTokens ?? recipe.maxTokens);
   }
 
   /** Bytes that the stage is expected to take at its peak. */
@@ -95,7 +103,7 @@ export class MemoryEstimator {
     const workspace = this.workspace(training, evaluation, plan);
     const head = this.head(training);
     return {
-      process: PROCESS_BYTES + (copies - 1) * THREAD_BYTES + workspace.programs * PROGRAM_BYTES,
+      process: this.processBytes() + (copies - 1) * THREAD_BYTES + workspace.programs * PROGRAM_BYTES,
       weights:
         weightBytes(decoder, copies) + (computePrecision === 'float32' ? 0 : copies * this.halfBytes()),
       trained: this.trained(copies),
@@ -117,6 +125,20 @@ export class MemoryEstimator {
     return bytes;
   }
 
+  private processBytes(): number {
+    const { decoder, characters = 0 } = this.sizing;
+    const held = characters <= HELD_CHARACTERS ? characters : 0;
+    return PROCESS_BYTES + ENTRY_BYTES * decoder.config.vocab_size + CHARACTER_BYTES * held;
+  }
+
+  /** Blocks that the stage's texts go through: those up to the layer that is pooled. */
+  private get depth(): number {
+    const { decoder, stage, recipe } = this.sizing;
+    const all = decoder.config.num_hidden_layers;
+    if (stage.objective === 'mntp' || stage.objective === 'causalLm') return all;
+    return chosenLayers(recipe.pooling, all).blocks;
+  }
+
   /** Full tuning and BitFit train the weights themselves; a thread sends gradients, gets parameters and has adapters of its own. */
   private trained(copies: number): number {
     const { decoder, tuning } = this.sizing;
@@ -136,6 +158,7 @@ export class MemoryEstimator {
   /** What all runners keep of a step's tiles at once. */
   private kept(step: Step, policy: SavePolicy): number {
     const { config } = this.sizing.decoder;
+    const layers = config.layers.slice(0, this.depth);
     const width = 4 * config.hidden_size;
     const masks = new Set(maskKinds(config, this.sizing.recipe).map(maskName)).size;
     return step.flat().reduce((sum, { rows, tokensPerRow }) => {
@@ -143,8 +166,8 @@ export class MemoryEstimator {
       const prelude = 4 * masks * tokens * tokensPerRow;
       // The gradient by the hidden states, and by those of the block before.
       if (this.frozen) return sum + prelude + 3 * tokens * width;
-      const states = (config.num_hidden_layers + 3) * tokens * width;
-      const blocks = config.layers.reduce((all, { structure }) => {
+      const states = (layers.length + 3) * tokens * width;
+      const blocks = layers.reduce((all, { structure }) => {
         const { saved, masks: own } = this.blocks.of(structure, { rows, tokens: tokensPerRow, policy });
         return all + saved + (policy === 'all' ? own : 0);
       }, 0);
@@ -193,8 +216,10 @@ export class MemoryEstimator {
     const perToken = own.saved / sizeOfTile(largest) + 8 * also.length * decoder.config.hidden_size;
     const shapes = shapesOf(training).reduce((sum, { rows, tokens }) => sum + rows * tokens, 0);
     const parameters = sizeOf(createPooling(recipe.pooling, decoder.config).parameterShapes?.values() ?? []);
+    const held = own.keepsWorkspace ? shapes / sizeOfTile(largest) : 1;
     return {
-      bytes: (own.workspace * shapes) / sizeOfTile(largest) + 16 * parameters,
+      // The parameters, their moments, the sum of their gradients and a tile's own.
+      bytes: own.workspace * held + 20 * parameters,
       saved: (step) => step.flat().reduce((sum, tile) => sum + sizeOfTile(tile) * perToken, 0),
     };
   }

@@ -9,7 +9,7 @@ import type { Tile } from '../../models/tiles.js';
 import { outputShapes } from '../../models/weight-shapes.js';
 import type { EmbeddingRecipe } from '../../pooling/embedding-model.js';
 import { chosenLayers } from '../../pooling/layers.js';
-import { hiddenNames, poolingFunction, textInputs } from '../../pooling/pooled-texts.js';
+import { hiddenNames, poolingFunction, poolingWorkspace, textInputs } from '../../pooling/pooled-texts.js';
 import { createPooling } from '../../pooling/registry.js';
 import { packedHeadBytes } from '../objectives/packed-head.js';
 import { targetsOfCall, vocabularyLoss, vocabularyWeights } from '../objectives/vocabulary-head.js';
@@ -47,6 +47,8 @@ export interface PoolingBytes {
   readonly saved: number;
   /** Workspace of its two programs. */
   readonly workspace: number;
+  /** Whether programs of every shape hold theirs; the largest of them at a time where not. */
+  readonly keepsWorkspace: boolean;
 }
 
 /** What the final norm and the pooling take for a tile. */
@@ -80,8 +82,11 @@ export function poolingBytes(
     outputGradient: 'outputGradient',
     policy: 'all',
   });
+  const { keepsWorkspace } = poolingWorkspace([pooling]);
+  const live = [mostLiveBytes(forward), mostLiveBytes(backward)] as const;
   return {
     saved: savedBytes(saved),
-    workspace: ARENA * (mostLiveBytes(forward) + mostLiveBytes(backward)),
+    workspace: ARENA * (keepsWorkspace ? live[0] + live[1] : Math.max(...live)),
+    keepsWorkspace,
   };
 }

@@ -1,6 +1,6 @@
 import type { SavePolicy } from '../../compiler/split.js';
 import { weightCopies } from '../../models/parallel-runner.js';
-import { MemoryEstimator, type MemoryPlan, type MemorySizing } from './estimate.js';
+import { MemoryEstimator, type MemoryParts, type MemoryPlan, type MemorySizing } from './estimate.js';
 
 /** Bytes, where `train.memory` is left out. */
 const DEFAULT_BUDGET = 4e9;
@@ -11,6 +11,8 @@ const BY_SPEED: readonly SavePolicy[] = ['all', 'matmulOutputs', 'blockInputs'];
 /** A plan and the bytes that it is expected to take. */
 export interface PlannedMemory extends MemoryPlan {
   readonly estimate: number;
+  /** Of the estimate, by what takes them. */
+  readonly parts: MemoryParts;
   /** A sentence for the user, where no plan, or not the one that the user names, fits the budget. */
   readonly warning?: string;
 }
@@ -28,14 +30,18 @@ export function planMemory(
   let smallest: PlannedMemory | undefined;
   for (const copies of new Set([weightCopies(sizing.threads), 1])) {
     for (const one of policies) {
-      const plan = { policy: one, copies };
-      const estimate = estimator.bytes(plan);
-      if (estimate <= budget) return { ...plan, estimate };
-      if (smallest === undefined || estimate < smallest.estimate) smallest = { ...plan, estimate };
+      const parts = estimator.parts({ policy: one, copies });
+      const planned = { policy: one, copies, parts, estimate: sumOf(parts) };
+      if (planned.estimate <= budget) return planned;
+      if (smallest === undefined || planned.estimate < smallest.estimate) smallest = planned;
     }
   }
   const taken = smallest as PlannedMemory;
   return { ...taken, warning: overBudget(taken, budget) };
+}
+
+function sumOf(parts: MemoryParts): number {
+  return Object.values(parts).reduce((sum, bytes) => sum + bytes, 0);
 }
 
 function overBudget({ estimate, policy }: PlannedMemory, budget: number): string {

@@ -9,6 +9,7 @@ import {
   hiddenInputs,
   hiddenNames,
   poolingFunction,
+  poolingWorkspace,
   scatterTexts,
   textInputs,
 } from '../../pooling/pooled-texts.js';
@@ -59,6 +60,7 @@ export class EmbeddingHead {
       pool,
       wrt: [...hiddenNames(chosen), ...this.trainedNames],
       policy: 'all',
+      ...poolingWorkspace([pooling]),
       ...(threads === undefined ? {} : { threads }),
     });
   }

@@ -67,6 +67,11 @@ export function createWord2VecStage(options: Word2VecStageOptions): StageRunner 
   const encoder = new PackedEncoder({ runner, model: { decoder, recipe }, poolingTensors: {}, pool });
   const prepare = recipePreparer(recipe, tokenizer);
   let updates = 0;
+  const memoryParts = {
+    process: 150e6,
+    weights: 8 * input.length,
+    texts: 4 * sentences.counts.reduce((sum, count) => sum + count, 0),
+  };
 
   return {
     state: () => ({ parameters, optimizer: { step: updates, m: new Map(), v: new Map() } }),
@@ -102,8 +107,9 @@ export function createWord2VecStage(options: Word2VecStageOptions): StageRunner 
         trainableParameters: 2 * input.length,
         flopsPerToken: flopsPerWord(stage, config.hidden_size),
         savePolicy: 'none needed',
-        memoryEstimate:
-          150e6 + 8 * input.length + 4 * sentences.counts.reduce((sum, count) => sum + count, 0),
+        weightCopies: 1,
+        memoryEstimate: Object.values(memoryParts).reduce((sum, bytes) => sum + bytes, 0),
+        memoryParts,
         firstBatch: [
           ...batchIndices({ count: sentences.length, batchTexts: stage.batchTexts, seed, step: 0 }),
         ]

@@ -38,6 +38,7 @@ describe('the plan for a memory budget', () => {
       policy: 'blockInputs',
       copies: 1,
       estimate: estimates.at(-1),
+      parts: new MemoryEstimator(sizing).parts({ policy: 'blockInputs', copies: 1 }),
       warning: expect.stringContaining('train.memory 0.00 GB is too little') as string,
     });
     expect(planMemory(sizing, { budget: 1e12 }).warning).toBeUndefined();
@@ -61,6 +62,17 @@ describe('the plan for a memory budget', () => {
     expect(weightsWith({ computePrecision }) - weightsWith({})).toBe(2 * matrices);
     const tuning = tuningSchema.parse({ type: 'full' });
     expect(weightsWith({ computePrecision, tuning })).toBe(weightsWith({ tuning }));
+  });
+
+  it('counts the blocks that are gone through, and no more', () => {
+    const kept = (layer: number): number => {
+      const recipe = { ...sizing.recipe, pooling: { type: 'mean', layer } } as const;
+      return new MemoryEstimator({ ...sizing, recipe }).parts({ policy: 'all', copies: 1 }).kept;
+    };
+    const blocks = sizing.decoder.config.num_hidden_layers;
+    expect(blocks).toBeGreaterThan(1);
+    expect(kept(1) / kept(-1)).toBeCloseTo(1 / blocks, 0.5);
+    expect(kept(1)).toBeLessThan(kept(-1));
   });
 
   it('counts every copy of the weights, and of what is trained', () => {
