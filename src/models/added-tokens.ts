@@ -54,6 +54,14 @@ export function decoderWithTokens(
   };
 }
 
+/** Name and shape of the rows of so many tokens. */
+export function addedShape(
+  { config }: Pick<Decoder, 'config'>,
+  names: readonly string[],
+): Map<string, readonly number[]> {
+  return new Map([[ADDED_ROWS, [names.length, config.embedding.width]]]);
+}
+
 /** The rows of a decoder's added tokens, [t, width]: a view of the table, so that who trains them trains the table. */
 export function addedRows({ config, weights }: Pick<Decoder, 'config' | 'weights'>): Float32Array {
   const { added, weight, width } = config.embedding;

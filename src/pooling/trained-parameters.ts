@@ -1,10 +1,8 @@
-import { basename, join, resolve } from 'node:path';
+import { basename } from 'node:path';
 import { findAddedTokens } from '../data/added-tokens.js';
-import { ADDED_ROWS, decoderWithTokens } from '../models/added-tokens.js';
+import { ADDED_ROWS, addedShape, decoderWithTokens } from '../models/added-tokens.js';
 import type { Decoder } from '../models/decoder.js';
-import { openSafetensors } from '../models/weights/index.js';
 import { userError, type UserError } from '../shared/errors.js';
-import { exists } from '../shared/files.js';
 import type { EmbeddingRecipe } from './embedding-model.js';
 import { savedShapes, specialTokens } from './registry.js';
 import type { PoolingConfig } from './schema.js';
@@ -21,20 +19,10 @@ export async function withTrainedTokens(
 ): Promise<Decoder> {
   const names = specialTokens(recipe.pooling);
   if (names.length === 0) return decoder;
-  const file = join(resolve(path), 'pooling.safetensors');
-  const store = path !== 'embedded' && (await exists(file)) ? await openSafetensors(file) : undefined;
-  try {
-    const info = store?.info(ADDED_ROWS);
-    if (store === undefined || info === undefined) {
-      if (findAddedTokens(decoder.tokenizer, names) === undefined) throw untrained(path, recipe);
-      return decoderWithTokens(decoder, names, {});
-    }
-    const shape = [names.length, decoder.config.embedding.width];
-    checkShape(ADDED_ROWS, { path, got: info.shape, expected: shape });
-    return decoderWithTokens(decoder, names, { rows: await store.read(ADDED_ROWS) });
-  } finally {
-    await store?.close();
-  }
+  const rows = (await storedPooling(path, addedShape(decoder, names))).get(ADDED_ROWS);
+  if (rows !== undefined) return decoderWithTokens(decoder, names, { rows });
+  if (findAddedTokens(decoder.tokenizer, names) === undefined) throw untrained(path, recipe);
+  return decoderWithTokens(decoder, names, {});
 }
 
 function trainedPart({ type, head, layer, standardise }: PoolingConfig): string {
@@ -52,28 +40,6 @@ function untrained(path: string, { pooling }: EmbeddingRecipe): UserError {
   });
 }
 
-/** @throws UserError where a parameter of a pooling is missing or of another size */
-function checkShape(
-  name: string,
-  {
-    path,
-    got,
-    expected,
-  }: {
-    readonly path: string;
-    readonly got: readonly number[] | undefined;
-    readonly expected: readonly number[];
-  },
-): void {
-  if (got?.join() === expected.join()) return;
-  throw userError({
-    what: `pooling parameter ${name} does not fit`,
-    where: path,
-    got: got === undefined ? 'nothing' : `[${got.join(', ')}]`,
-    expected: `[${expected.join(', ')}]`,
-  });
-}
-
 /** The pooling's trained parameters. @throws UserError where the model has none of its kind. */
 export async function poolingParametersOf(
   path: string,
@@ -85,6 +51,12 @@ export async function poolingParametersOf(
   const stored = await storedPooling(path, shapes);
   if (stored.size === 0) throw untrained(path, recipe);
   for (const [name, shape] of shapes)
-    if (!stored.has(name)) checkShape(name, { path, got: undefined, expected: shape });
+    if (!stored.has(name))
+      throw userError({
+        what: `pooling parameter ${name} does not fit`,
+        where: path,
+        got: 'nothing',
+        expected: `[${shape.join(', ')}]`,
+      });
   return stored;
 }

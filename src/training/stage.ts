@@ -1,5 +1,5 @@
 import { checkTokenizerFits, createTokenizer } from '../data/tokenizer.js';
-import { ADDED_ROWS, addedRows, decoderWithTokens } from '../models/added-tokens.js';
+import { ADDED_ROWS, addedRows, addedShape, decoderWithTokens } from '../models/added-tokens.js';
 import type { Decoder } from '../models/decoder.js';
 import { matrixLayout } from '../models/lora.js';
 import { mergeInto } from '../models/merge-adapter.js';
@@ -22,7 +22,7 @@ export function stageFactory(options: StageFactoryOptions): CreateStage {
   let tokenizer = createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config);
   checkTokenizerFits(tokenizer, decoder.config.vocab_size);
   /** Adds the special tokens of a stage's pooling, once in a run. */
-  const addTokens = (stage: StageConfig): void => {
+  const addTokens = async (stage: StageConfig): Promise<void> => {
     const { added } = decoder.config.embedding;
     const tokens = specialTokens(stageRecipe(options.recipe, stage).pooling);
     if (tokens.length === 0 || added?.count === tokens.length) return;
@@ -33,19 +33,22 @@ export function stageFactory(options: StageFactoryOptions): CreateStage {
         got: `${added.count} and ${tokens.length}`,
         expected: 'one number for all stages',
       });
-    decoder = decoderWithTokens(decoder, tokens, { seed: options.seed });
+    // A model that was trained with them goes on from its own.
+    const rows = (await options.storedPooling?.(addedShape(decoder, tokens)))?.get(ADDED_ROWS);
+    const start = rows === undefined ? { seed: options.seed } : { rows };
+    decoder = decoderWithTokens(decoder, tokens, start);
     tokenizer = createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config);
   };
   return async ({ name, stage, previous }) => {
     for (const finished of previous) {
       if (merged.has(finished.name)) continue;
-      addTokens(finished.stage);
+      await addTokens(finished.stage);
       mergeStage(decoder, finished, options.tuning);
       merged.add(finished.name);
     }
     if (stage.objective === 'word2vec')
       return word2vecStage({ ...options, name, stage, previous, tokenizer });
-    addTokens(stage);
+    await addTokens(stage);
     return createStage({ ...options, decoder, name, stage, previous, tokenizer });
   };
 }

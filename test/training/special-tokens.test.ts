@@ -257,6 +257,27 @@ describe('a saved model is the trained one', () => {
     expect(largestDifference((await encodeWith(weights, SENTENCES)).data, expected)).toBeLessThan(1e-5);
   });
 
+  it('is where another run goes on', async () => {
+    const rows = Float32Array.from({ length: 72 }, (_, i) => i / 72);
+    const factory = stageFactory({
+      decoder: await tinyDecoder(),
+      recipe: { attention: 'bidirectional', window: 'keep', pooling: special, maxTokens: 64 },
+      tuning: lora(),
+      seed: 7,
+      threads: 1,
+      data: { sentences: SENTENCES, documents: () => lines() },
+      storedPooling: (shapes) => {
+        const asked = shapes.get(ADDED_ROWS);
+        if (asked !== undefined) expect(asked).toEqual([3, 24]);
+        return Promise.resolve(new Map(asked === undefined ? [] : [[ADDED_ROWS, rows]]));
+      },
+      save: () => Promise.resolve(),
+    });
+    const runner = await factory({ name: 'simcse', stage: simcse, previous: [] });
+    expect(runner.state().parameters.get(ADDED_ROWS)).toEqual(rows);
+    await runner.dispose();
+  });
+
   it('cannot be asked of a model that has no such tokens', async () => {
     await expect(loadEmbeddingModel(goldenFolder('base'), { pooling: 'specialTokens' })).rejects.toThrow(
       /specialTokens pooling is trained, and this model has none/,
