@@ -9,7 +9,6 @@ import { checkpointNames } from '../models/families/index.js';
 import { matrixLayout } from '../models/lora.js';
 import { mergeAdapter } from '../models/merge-adapter.js';
 import type { AttentionMode, ResidentPrecision, WindowMode } from '../models/schema.js';
-import { previousFolders } from '../models/weights/adapter-chain.js';
 import { localModel, openDecoder, readAdapter } from '../models/weights/index.js';
 import { refuseLinksOut } from '../models/weights/links.js';
 import { userError } from '../shared/errors.js';
@@ -17,7 +16,7 @@ import { exists, statOrUserError } from '../shared/files.js';
 import { assetPath } from '../shared/package.js';
 import { withPrompt, type EmbeddingModel, type EmbeddingRecipe } from './embedding-model.js';
 import { chosenLayers } from './layers.js';
-import { readManifest, type Manifest } from './manifest.js';
+import { adapterFolders, readManifest, type Manifest } from './manifest.js';
 import { findMethod, withMethod } from './methods.js';
 import { generatedTokens } from './registry.js';
 import { endOfTemplate, readReleasedModules } from './released-modules.js';
@@ -103,7 +102,7 @@ async function decoderOf(
   options: LoadOptions,
 ): Promise<Decoder> {
   if (manifest?.kind !== 'adapter') return readDecoder(path, options);
-  const { base, previous } = manifest;
+  const { base } = manifest;
   await refuseLinksOut(path);
   await localModel(base.path).catch((error: unknown) => {
     const got = error instanceof Error ? error.message : String(error);
@@ -118,8 +117,7 @@ async function decoderOf(
     });
   }
   const decoder = await readDecoder(base.path, options);
-  const own = manifest.ownAdapter ? [path] : [];
-  for (const folder of [...(await previousFolders(path, previous)), ...own]) {
+  for (const folder of await adapterFolders(path, manifest)) {
     const layout = matrixLayout(decoder.config);
     const { tensors, rank, alpha } = await readAdapter(folder, {
       names: checkpointNames(decoder.rawConfig),

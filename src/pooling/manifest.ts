@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { promptSchema, promptsSchema } from '../data/schema.js';
 import type { ProbeResult } from '../models/probe.js';
 import { attentionSchema, windowSchema } from '../models/schema.js';
+import { previousFolders } from '../models/weights/adapter-chain.js';
 import { readJsonFile } from '../models/weights/json-file.js';
 import { userError } from '../shared/errors.js';
 import { writeFileAtomic } from '../shared/files.js';
@@ -112,6 +113,11 @@ const manifestSchema = z.object({
 });
 /** `lmvec.json`: what a folder of ours says about its model. */
 export type Manifest = Readonly<z.output<typeof manifestSchema>>;
+
+/** The adapter folders of a folder of kind `adapter`, in the order in which they are merged. @throws UserError where one is a link out of it */
+export async function adapterFolders(folder: string, { previous, ownAdapter }: Manifest): Promise<string[]> {
+  return [...(await previousFolders(folder, previous)), ...(ownAdapter ? [folder] : [])];
+}
 
 /** Reads `lmvec.json`; undefined where the folder has none. @throws UserError where it is broken. */
 export async function readManifest(folder: string): Promise<Manifest | undefined> {

@@ -10,9 +10,9 @@ import { parseDecoderConfig } from '../models/families/index.js';
 import { probeAttention, type ProbeResult } from '../models/probe.js';
 import { piecesOf } from '../models/resident.js';
 import type { AttentionMode, ResidentPrecision, WindowMode } from '../models/schema.js';
-import { localModel, openSafetensors } from '../models/weights/index.js';
+import { weightShapes } from '../models/weight-shapes.js';
+import { localModel } from '../models/weights/index.js';
 import { readJsonFile } from '../models/weights/json-file.js';
-import { elementCount } from '../models/weights/types.js';
 import { promptParts } from '../pooling/embedding-model.js';
 import type { RecipeOverrides } from '../pooling/load-model.js';
 import type { ExportFormat } from '../pooling/manifest.js';
@@ -163,19 +163,15 @@ function factsOf({ decoder, poolingParameters }: NonNullable<Embedder['model']>)
   return { parameters, config: decoder.config };
 }
 
-/** Of an exported folder, from the heads of its files. */
+/** Of an exported folder, from its description: its weights may be an adapter. */
 async function factsOfFolder(path: string): Promise<Facts> {
-  const config = await readJsonFile(join(path, 'config.json'));
-  const store = await openSafetensors(join(path, 'model.safetensors'));
-  try {
-    const counts = store.names.map((name) => elementCount(store.info(name)?.shape ?? []) ?? 0);
-    return {
-      parameters: counts.reduce((sum, count) => sum + count, 0),
-      config: parseDecoderConfig(config ?? {}, join(path, 'config.json')),
-    };
-  } finally {
-    await store.close();
-  }
+  const where = join(path, 'config.json');
+  const config = parseDecoderConfig((await readJsonFile(where)) ?? {}, where);
+  let parameters = 0;
+  // A base model's folder has no head.
+  for (const [name, shape] of weightShapes(config))
+    if (name !== config.output.head) parameters += shape.reduce((product, size) => product * size, 1);
+  return { parameters, config };
 }
 
 function kindOf({ manifest, model }: Embedder): string {
