@@ -40,6 +40,8 @@ export async function exportedAdapter(
       'its weights were saved whole (full tuning, BitFit or lmvec calibrate), which no adapter holds',
       path,
     );
+  if (described?.biases === true)
+    throw noAdapter('it has biases that BitFit trained, which no adapter holds', path);
   const ofBase = described?.base.path ?? path;
   const { base, adapters: onBase } = await locateModel(ofBase);
   const folders = [...onBase, ...(described === undefined ? [] : await adapterFolders(path, described))];

@@ -1,4 +1,5 @@
 import { parsePrompt } from '../data/prompt-frame.js';
+import { configSaysBiases } from '../models/added-biases.js';
 import type { Adapter } from '../models/weights/index.js';
 import { promptParts, type EmbeddingModel, type EmbeddingRecipe } from '../pooling/embedding-model.js';
 import type { EmbedderFile } from '../pooling/manifest.js';
@@ -10,7 +11,7 @@ import { defaultPromptName, plainPrompts, type StockModules } from './sentence-t
 
 export interface CardOptions {
   readonly name: string;
-  readonly model: Pick<EmbeddingModel, 'recipe' | 'lineage'>;
+  readonly model: Pick<EmbeddingModel, 'recipe' | 'lineage' | 'decoder'>;
   readonly base: string;
   readonly files: readonly EmbedderFile[];
   readonly stock: StockModules | { readonly reason: string };
@@ -47,7 +48,7 @@ export function modelCard(options: CardOptions): string {
     ...setsTable(files),
     '## Use',
     ...usage(options),
-    warning(recipe, options.adapter),
+    configSaysBiases(model.decoder) ? warning(recipe, options.adapter) : GRAPH_ONLY,
   ];
   return `${sections.join('\n\n')}\n`;
 }
@@ -329,6 +330,9 @@ embeddings = model.encode(['a text'])
       : '\n\nIt needs peft. In a copy on disk it looks for whole weights beside `config.json`, and says so: take that file out of the copy.'
   }`;
 }
+
+const GRAPH_ONLY =
+  'There is no `model.safetensors`: the biases that were trained would be left out wherever it is opened, without an error. The ONNX files hold the whole model.';
 
 function warning(recipe: EmbeddingRecipe, adapter: CardOptions['adapter']): string {
   if (recipe.attention === 'causal') return '';

@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import type { RuntimeOptions } from '../compiler/program.js';
 import { createTokenizer } from '../data/tokenizer.js';
+import { configSaysBiases } from '../models/added-biases.js';
 import { checkpointNames } from '../models/families/index.js';
 import { valuesOf } from '../models/resident.js';
 import { probeAttention, type ProbeResult } from '../models/probe.js';
@@ -85,8 +86,10 @@ export async function exportFolder(
       const weights = denseWeights(stock.dense, decoder.config.hidden_size, model.poolingParameters);
       await writeSafetensors(join(folder, DENSE_WEIGHTS), weights);
     }
-    if (adapter === undefined) await writeSafetensors(join(folder, 'model.safetensors'), baseWeights(model));
-    else await writeAdapter(folder, adapter);
+    const said = configSaysBiases(decoder);
+    if (adapter === undefined && said)
+      await writeSafetensors(join(folder, 'model.safetensors'), baseWeights(model));
+    if (adapter !== undefined) await writeAdapter(folder, adapter);
     await savePooling(folder, { recipe, size: decoder.config, parameters: model.poolingParameters });
     const base = baseName(model.base);
     await writeManifest(folder, {
@@ -95,6 +98,7 @@ export async function exportFolder(
       lineage: [...lineage],
       base: { path: base },
       previous: [],
+      biases: !said,
       probe,
       files: [...files],
     });

@@ -1,3 +1,4 @@
+import { configSaysBiases } from '../models/added-biases.js';
 import type { TensorToWrite } from '../models/weights/index.js';
 import type { JsonObject } from '../models/weights/types.js';
 import {
@@ -33,6 +34,11 @@ export function stockModules(
   weights: 'merged' | 'adapter',
 ): StockModules | { readonly reason: string } {
   const layers = decoder.config.num_hidden_layers;
+  if (!configSaysBiases(decoder))
+    return {
+      reason:
+        'BitFit gave its matrices biases, of which no `config.json` of its family can say that they are there',
+    };
   const asBase = decoder.config.encoder === true || recipe.attention === 'causal';
   if (weights === 'adapter' && !(asBase && recipe.window === 'keep'))
     return {

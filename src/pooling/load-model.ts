@@ -3,6 +3,7 @@ import { parsePrompt } from '../data/prompt-frame.js';
 import { isPromptPreset, type PromptPreset } from '../data/prompt-presets.js';
 import type { PromptConfig } from '../data/schema.js';
 import { checkTokenizerFits, createTokenizer } from '../data/tokenizer.js';
+import { withAddedBiases } from '../models/added-biases.js';
 import { loadDecoder, type Decoder } from '../models/decoder.js';
 import { positionLimit, type DecoderConfig } from '../models/decoder-config.js';
 import { checkpointNames } from '../models/families/index.js';
@@ -22,7 +23,7 @@ import { generatedTokens } from './registry.js';
 import { endOfTemplate, readReleasedModules } from './released-modules.js';
 import { releasedNvEmbed } from './released-nv-embed.js';
 import { poolingSchema, type LayerChoice, type PoolingConfig, type RoutingConfig } from './schema.js';
-import { weightBytes } from './trained-folder.js';
+import { BIASES, weightBytes } from './trained-folder.js';
 import { poolingParametersOf, withTrainedTokens } from './trained-parameters.js';
 
 /** Parts of a recipe that the user wants otherwise than the model's own. */
@@ -125,7 +126,20 @@ async function decoderOf(
     });
     mergeAdapter(decoder.weights, tensors, { rank, alpha, where: folder, layout });
   }
-  return decoder;
+  return manifest.biases ? withBiasesOf(path, decoder) : decoder;
+}
+
+/** The decoder with the biases that BitFit trained. */
+async function withBiasesOf(path: string, decoder: Decoder): Promise<Decoder> {
+  const where = join(path, BIASES);
+  const store = await openSafetensors(where);
+  try {
+    const values = new Map<string, Float32Array>();
+    for (const name of store.names) values.set(name, await store.read(name));
+    return withAddedBiases(decoder, { values, where });
+  } finally {
+    await store.close();
+  }
 }
 
 async function readDecoder(path: string, options: LoadOptions): Promise<Decoder> {

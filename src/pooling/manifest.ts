@@ -108,6 +108,8 @@ const manifestSchema = z.object({
   previous: z.array(z.string().regex(/^[A-Za-z][A-Za-z0-9_]*$/)).default([]),
   /** Whether this folder holds an adapter of its own: a stage may have trained the pooling alone. */
   ownAdapter: z.boolean().default(true),
+  /** Whether the model has biases that its family does not have: of kind `adapter` they lie in biases.safetensors, of `embedder` in the graphs alone. */
+  biases: z.boolean().default(false),
   probe: probeSchema.exactOptional(),
   files: z.array(fileSchema).default([]),
 });
@@ -132,9 +134,10 @@ export async function readManifest(folder: string): Promise<Manifest | undefined
 
 export async function writeManifest(
   folder: string,
-  manifest: Omit<Manifest, 'format' | 'lmvec' | 'probe' | 'ownAdapter'> & {
+  manifest: Omit<Manifest, 'format' | 'lmvec' | 'probe' | 'ownAdapter' | 'biases'> & {
     readonly probe?: ProbeResult;
     readonly ownAdapter?: boolean;
+    readonly biases?: boolean;
   },
 ): Promise<void> {
   const whole = { format: 'lmvec 1', lmvec: packageVersions().lmvec, ...manifest };

@@ -6,6 +6,7 @@ import { Embedder } from '../embedder/embedder.js';
 import type { Encode } from '../evaluation/encoder.js';
 import type { ModelMeta } from '../evaluation/mteb.js';
 import type { DecoderConfig } from '../models/decoder-config.js';
+import { withBiasesConfig } from '../models/added-biases.js';
 import { parseDecoderConfig } from '../models/families/index.js';
 import { probeAttention, type ProbeResult } from '../models/probe.js';
 import { piecesOf } from '../models/resident.js';
@@ -83,7 +84,7 @@ export async function openModel(
             ...runtime,
             window: recipe.window,
           });
-    const facts = model === undefined ? await factsOfFolder(path) : factsOf(model);
+    const facts = model === undefined ? await factsOfFolder(path, manifest?.biases === true) : factsOf(model);
     // A hub model keeps its name; in the cache its folder is named after its commit.
     const name = path === given ? basename(resolve(path)) : given.replace(/^hf:\/\//, '');
     const { frame, pool } = promptParts(recipe);
@@ -164,9 +165,10 @@ function factsOf({ decoder, poolingParameters }: NonNullable<Embedder['model']>)
 }
 
 /** Of an exported folder, from its description: its weights may be an adapter. */
-async function factsOfFolder(path: string): Promise<Facts> {
+async function factsOfFolder(path: string, biases: boolean): Promise<Facts> {
   const where = join(path, 'config.json');
-  const config = parseDecoderConfig((await readJsonFile(where)) ?? {}, where);
+  const described = parseDecoderConfig((await readJsonFile(where)) ?? {}, where);
+  const config = biases ? withBiasesConfig(described) : described;
   let parameters = 0;
   // A base model's folder has no head.
   for (const [name, shape] of weightShapes(config))
@@ -178,7 +180,7 @@ function kindOf({ manifest, model }: Embedder): string {
   if (manifest === undefined) return 'decoder, nothing trained';
   switch (manifest.kind) {
     case 'adapter':
-      return 'trained adapters, merged';
+      return manifest.biases ? 'trained adapters and biases, merged' : 'trained adapters, merged';
     case 'weights':
       return 'trained weights';
     case 'embedder':

@@ -104,6 +104,11 @@ describe('a model of the hub', () => {
     await expect(downloadModel(id, options({ cache: join(cache, 'x') }))).rejects.toThrow(
       /this model has no safetensors: got README\.md/,
     );
+    await server.close();
+    // An embedder folder of ours may be its graphs alone.
+    server = await startHub({ 'lmvec.json': '{}', 'onnx/model.onnx': 'x' });
+    const graphs = await downloadModel(id, options({ cache: join(cache, 'y') }));
+    expect(existsSync(join(graphs, 'onnx/model.onnx'))).toBe(true);
   });
 
   it('opens by its id, and a wrong path is no id', async () => {
