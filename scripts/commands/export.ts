@@ -1,5 +1,6 @@
 import type { Argv } from 'yargs';
 import { nearest, userError } from '../../src/shared/errors.js';
+import { exportedWeights } from '../../src/export/schema.js';
 import { exportFormats, type ExportFormat } from '../../src/pooling/manifest.js';
 import { modelOptions, withModelOptions } from './model-options.js';
 
@@ -25,6 +26,12 @@ export function exportCommand(root: Argv): Argv {
           type: 'number',
           requiresArg: true,
           describe: 'the first numbers of each vector only, for models trained for it (Matryoshka)',
+        })
+        .option('weights', {
+          choices: exportedWeights,
+          default: 'merged' as const,
+          requiresArg: true,
+          describe: 'beside the ONNX files: all weights, or one PEFT adapter on the base that was trained',
         })
         .option('tasks', {
           type: 'string',
@@ -62,6 +69,7 @@ export function exportCommand(root: Argv): Argv {
         output: argv.output,
         overwrite: argv.overwrite,
         formats,
+        weights: argv.weights,
         ...(argv.dimensions === undefined ? {} : { dimensions: argv.dimensions }),
         ...(argv.tasks === undefined
           ? {}

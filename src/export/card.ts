@@ -1,4 +1,6 @@
 import { parsePrompt } from '../data/prompt-frame.js';
+import { configSaysBiases } from '../models/added-biases.js';
+import type { Adapter } from '../models/weights/index.js';
 import { promptParts, type EmbeddingModel, type EmbeddingRecipe } from '../pooling/embedding-model.js';
 import type { EmbedderFile } from '../pooling/manifest.js';
 import { formatWords, transformersJsType } from './formats/names.js';
@@ -9,10 +11,12 @@ import { defaultPromptName, plainPrompts, type StockModules } from './sentence-t
 
 export interface CardOptions {
   readonly name: string;
-  readonly model: Pick<EmbeddingModel, 'recipe' | 'lineage'>;
+  readonly model: Pick<EmbeddingModel, 'recipe' | 'lineage' | 'decoder'>;
   readonly base: string;
   readonly files: readonly EmbedderFile[];
   readonly stock: StockModules | { readonly reason: string };
+  /** The adapter that lies in the place of the merged weights. */
+  readonly adapter?: Pick<Adapter, 'baseModel' | 'revision'> | undefined;
   readonly dimensions: number;
   /** Markdown, from whoever measured. */
   readonly metrics?: string;
@@ -44,7 +48,7 @@ export function modelCard(options: CardOptions): string {
     ...setsTable(files),
     '## Use',
     ...usage(options),
-    warning(recipe),
+    configSaysBiases(model.decoder) ? warning(recipe, options.adapter) : GRAPH_ONLY,
   ];
   return `${sections.join('\n\n')}\n`;
 }
@@ -172,7 +176,7 @@ function setsTable(files: readonly EmbedderFile[]): string[] {
   ];
 }
 
-function usage({ model, files, stock, name }: CardOptions): string[] {
+function usage({ model, files, stock, name, adapter }: CardOptions): string[] {
   const { frame } = promptParts(model.recipe);
   const twoInputs = files.filter(({ pooled }) => pooled.kind !== 'input');
   const framed =
@@ -201,6 +205,7 @@ const vectors = await embedder.encode(['first text', 'second text']);
       ...framed,
       lmvec,
       '### Other tools',
+      ...(adapter === undefined ? [] : [peft(adapter, name)]),
       'There is no ONNX file with two inputs: which tokens are pooled depends on where the text lies in its prompt, and `input_ids` and `attention_mask` do not say. transformers.js, text-embeddings-inference and sentence-transformers therefore cannot use this folder. In ONNX Runtime, give the files named `model_pool_mask` a third input `pool_mask`, 1 for the tokens of the text.',
     ];
   }
@@ -210,7 +215,8 @@ const vectors = await embedder.encode(['first text', 'second text']);
     transformersJs(model.recipe, twoInputs),
     onnxRuntimeUse(model.recipe, twoInputs),
     textEmbeddingsInference(model.recipe, { stock, name }),
-    sentenceTransformers(stock, name),
+    sentenceTransformers(stock, name, adapter),
+    ...(adapter === undefined ? [] : [peft(adapter, name)]),
   ];
 }
 
@@ -289,20 +295,49 @@ function textEmbeddingsInference(
   return `### text-embeddings-inference\n\n\`\`\`\ntext-embeddings-router --model-id ${[name, ...options].join(' ')}\n\`\`\`\n\n${notes.join(' ')}`.trimEnd();
 }
 
-function sentenceTransformers(stock: CardOptions['stock'], name: string): string {
+/** How peft gives the model: its `config.json` says the attention, the base's does not. */
+function peft({ baseModel, revision }: NonNullable<CardOptions['adapter']>, name: string): string {
+  const own =
+    baseModel === 'embedded' ? ' `embedded` is the folder `assets/tiny` of lmvec: give its path.' : '';
+  const at = revision === undefined ? '' : `, revision='${revision}'`;
+  return `### PEFT
+
+\`adapter_model.safetensors\` is one adapter of everything that was trained, for the base ${code(baseModel)} as it was.${own}
+
+\`\`\`python
+config = AutoConfig.from_pretrained('${name}')
+base = AutoModel.from_pretrained('${baseModel}', config=config${at})
+model = PeftModel.from_pretrained(base, '${name}')  # hidden states, not pooled
+\`\`\``;
+}
+
+function sentenceTransformers(
+  stock: CardOptions['stock'],
+  name: string,
+  adapter: CardOptions['adapter'],
+): string {
   const title = '### sentence-transformers';
   if ('reason' in stock)
     return `${title}\n\nNot with this model: ${stock.reason}. There is no \`modules.json\`; a \`SentenceTransformer\` made of this folder would pool in another way without saying so. Use the ONNX file.`;
   return `${title}
 
 \`\`\`python
-model = SentenceTransformer('${name}')  # transformers 5.2 or later: see the warning
+model = SentenceTransformer('${name}')${adapter === undefined ? '  # transformers 5.2 or later: see the warning' : ''}
 embeddings = model.encode(['a text'])
-\`\`\``;
+\`\`\`${
+    adapter === undefined
+      ? ''
+      : '\n\nIt needs peft. In a copy on disk it looks for whole weights beside `config.json`, and says so: take that file out of the copy.'
+  }`;
 }
 
-function warning(recipe: EmbeddingRecipe): string {
+const GRAPH_ONLY =
+  'There is no `model.safetensors`: the biases that were trained would be left out wherever it is opened, without an error. The ONNX files hold the whole model.';
+
+function warning(recipe: EmbeddingRecipe, adapter: CardOptions['adapter']): string {
   if (recipe.attention === 'causal') return '';
+  if (adapter !== undefined)
+    return `> **Warning.** The adapter was trained with ${typeof recipe.attention === 'string' ? 'bidirectional attention' : 'attention that is bidirectional in the last layers only, which no `config.json` can say'}. On a base that is opened with its own \`config.json\` it computes wrong vectors without an error${recipe.attention === 'bidirectional' ? "; with this folder's, transformers 5.2 or later computes the right ones" : ''}. The ONNX file holds its attention inside and is the one to trust.`;
   const said =
     recipe.attention === 'bidirectional'
       ? '`config.json` says `"is_causal": false`, which transformers reads from version 5.2 on; older versions, and every other loader of causal language models,'

@@ -1,6 +1,6 @@
 import { transpose } from '../shared/matrix.js';
 import type { Graph, GraphNode } from '../compiler/graph.js';
-import type { EmbedderGraph, StoredWeight } from './graph.js';
+import type { EmbedderGraph, StoredWeight, TracedWeight } from './graph.js';
 
 /**
  * Stores a matrix transposed where the graph does nothing but transpose it: runtimes then neither do it at load, with a second copy in
@@ -8,14 +8,14 @@ import type { EmbedderGraph, StoredWeight } from './graph.js';
  */
 export function foldTransposes(
   graph: Graph,
-  weights: ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: () => Float32Array }>,
+  weights: ReadonlyMap<string, TracedWeight>,
 ): Pick<EmbedderGraph, 'graph' | 'weights'> {
   const readers = new Map<string, number>();
   for (const node of graph.nodes)
     for (const input of node.inputs) readers.set(input, (readers.get(input) ?? 0) + 1);
   const renamed = new Map<string, string>();
   const stored = new Map<string, StoredWeight>();
-  for (const [name, { shape, data }] of weights) stored.set(name, { name, shape, type: 'float32', data });
+  for (const [name, weight] of weights) stored.set(name, { name, type: 'float32', ...weight });
   const nodes: GraphNode[] = [];
   for (const node of graph.nodes) {
     const name = node.op === 'Transpose' ? (node.inputs[0] ?? '') : '';
@@ -24,6 +24,7 @@ export function foldTransposes(
       const [rows, columns] = weight.shape as [number, number];
       renamed.set(node.output.name, name);
       stored.set(name, {
+        ...weight,
         name,
         shape: [columns, rows],
         type: 'float32',

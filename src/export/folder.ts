@@ -2,10 +2,11 @@ import { readdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import type { RuntimeOptions } from '../compiler/program.js';
 import { createTokenizer } from '../data/tokenizer.js';
+import { configSaysBiases } from '../models/added-biases.js';
 import { checkpointNames } from '../models/families/index.js';
 import { valuesOf } from '../models/resident.js';
 import { probeAttention, type ProbeResult } from '../models/probe.js';
-import { writeSafetensors, type TensorToWrite } from '../models/weights/index.js';
+import { writeAdapter, writeSafetensors, type Adapter, type TensorToWrite } from '../models/weights/index.js';
 import type { EmbeddingModel } from '../pooling/embedding-model.js';
 import { writeManifest, type EmbedderFile } from '../pooling/manifest.js';
 import { embeddingDimensions, generatedTokens } from '../pooling/registry.js';
@@ -26,6 +27,8 @@ import { tokenizerFiles, type TokenizerFiles } from './tokenizer-files.js';
 
 export interface ExportOptions extends OnnxFilesOptions {
   readonly overwrite?: boolean;
+  /** Written in the place of the merged weights: see `exportedAdapter`. */
+  readonly adapter?: Adapter;
   /** Results as markdown, for the card. */
   readonly metrics?: string;
 }
@@ -36,8 +39,8 @@ export interface ExportResult {
 }
 
 /**
- * Writes a model as a folder that other tools open: ONNX graphs with pooling and normalisation inside, merged weights, tokenizer,
- * descriptions, card. Every ONNX file is run against the model before the folder appears; the folder is whole or absent.
+ * Writes a model as a folder that other tools open: ONNX graphs with pooling and normalisation inside, merged weights or an adapter,
+ * tokenizer, descriptions, card. Every ONNX file is run against the model before the folder appears; the folder is whole or absent.
  * @throws UserError where the folder exists and may not be replaced
  */
 export async function exportFolder(
@@ -62,7 +65,8 @@ export async function exportFolder(
     const written = await writeOnnxFiles(folder, { model, tokenizer }, options);
     ({ files } = written);
     const forTools = tokenizerFiles(recipe, tokenizer);
-    const stock = stockModules(recipe, decoder.config.num_hidden_layers);
+    const { adapter } = options;
+    const stock = stockModules(model, adapter === undefined ? 'merged' : 'adapter');
     // An ONNX file with two inputs is enough for some tools.
     const plain = files.some(({ pooled }) => pooled.kind !== 'input') ? plainPrompts(recipe) : undefined;
     const described: Record<string, unknown> = {
@@ -82,7 +86,10 @@ export async function exportFolder(
       const weights = denseWeights(stock.dense, decoder.config.hidden_size, model.poolingParameters);
       await writeSafetensors(join(folder, DENSE_WEIGHTS), weights);
     }
-    await writeSafetensors(join(folder, 'model.safetensors'), baseWeights(model));
+    const said = configSaysBiases(decoder);
+    if (adapter === undefined && said)
+      await writeSafetensors(join(folder, 'model.safetensors'), baseWeights(model));
+    if (adapter !== undefined) await writeAdapter(folder, adapter);
     await savePooling(folder, { recipe, size: decoder.config, parameters: model.poolingParameters });
     const base = baseName(model.base);
     await writeManifest(folder, {
@@ -91,6 +98,7 @@ export async function exportFolder(
       lineage: [...lineage],
       base: { path: base },
       previous: [],
+      biases: !said,
       probe,
       files: [...files],
     });
@@ -102,6 +110,7 @@ export async function exportFolder(
       base,
       files,
       stock,
+      adapter,
       dimensions: embeddingDimensions(recipe.pooling, decoder.config),
       ...(metrics === undefined ? {} : { metrics }),
     };

@@ -14,6 +14,7 @@ import { rotation } from '../models/rope.js';
 import { blockWeightShapes, embeddingShapes, outputShapes } from '../models/weight-shapes.js';
 import type { EmbeddingModel } from '../pooling/embedding-model.js';
 import { chosenLayers, joinedLayers, mixStates, normedStates, type ChosenLayers } from '../pooling/layers.js';
+import { isOfHead } from '../pooling/head.js';
 import type { PooledTokens } from '../pooling/manifest.js';
 import type { PoolingConfig } from '../pooling/schema.js';
 import { createPooling, normalise, poolPadded, savedShapes } from '../pooling/registry.js';
@@ -25,6 +26,8 @@ export interface StoredWeight {
   readonly name: string;
   readonly shape: readonly number[];
   readonly type: 'float32' | 'float16' | 'int8' | 'uint8';
+  /** It stays float32 in every format. */
+  readonly exact?: true;
   /** float16 as bit patterns. */
   readonly data: () => Float32Array | Uint16Array | Int8Array | Uint8Array;
 }
@@ -72,14 +75,17 @@ function usedLayers(pooling: PoolingConfig, config: DecoderConfig): Pick<ChosenL
   return joinedLayers([chosenLayers(pooling, config.num_hidden_layers)], Math.max(-1, ...routed) + 1);
 }
 
+/** A weight as the model has it, float32. */
+export type TracedWeight = Pick<StoredWeight, 'shape' | 'exact'> & { readonly data: () => Float32Array };
+
 /** The weights that the embedding depends on, and the pooling's own. */
 function usedWeights(
   model: EmbeddingModel,
   { blocks, normed }: Pick<ChosenLayers, 'blocks' | 'normed'>,
-): Map<string, { readonly shape: readonly number[]; readonly data: () => Float32Array }> {
+): Map<string, TracedWeight> {
   const { decoder, recipe, poolingParameters } = model;
   const { config } = decoder;
-  const used = new Map<string, { readonly shape: readonly number[]; readonly data: () => Float32Array }>();
+  const used = new Map<string, TracedWeight>();
   const take = (name: string): void => {
     const shape = decoder.shapes.get(name);
     const weight = decoder.weights.get(name);
@@ -94,7 +100,8 @@ function usedWeights(
   for (const [name, shape] of savedShapes(recipe.pooling, config)) {
     const data = poolingParameters.get(name);
     if (data === undefined) throw internalError(`no pooling parameter ${name}`);
-    used.set(name, { shape, data: () => data });
+    // It is small, and other tools have it in a module of its own, in float32: the vectors are to be the same.
+    used.set(name, { shape, data: () => data, ...(isOfHead(name) ? { exact: true } : {}) });
   }
   return used;
 }

@@ -1,6 +1,12 @@
+import { configSaysBiases } from '../models/added-biases.js';
 import type { TensorToWrite } from '../models/weights/index.js';
 import type { JsonObject } from '../models/weights/types.js';
-import { allPrompts, promptParts, type EmbeddingRecipe } from '../pooling/embedding-model.js';
+import {
+  allPrompts,
+  promptParts,
+  type EmbeddingModel,
+  type EmbeddingRecipe,
+} from '../pooling/embedding-model.js';
 import { chosenLayers, layerWords } from '../pooling/layers.js';
 import { changesVectors, createPooling } from '../pooling/registry.js';
 import { poolingSchema, type HeadConfig } from '../pooling/schema.js';
@@ -22,11 +28,23 @@ export interface StockModules {
   readonly prompts: Readonly<Record<string, string>>;
 }
 
-/** The stock modules that do the same as a recipe with any of its prompts, or why there are none. */
+/** The stock modules that do the same as a model with any of its prompts, or why there are none. */
 export function stockModules(
-  recipe: EmbeddingRecipe,
-  layers: number,
+  { recipe, decoder }: Pick<EmbeddingModel, 'recipe' | 'decoder'>,
+  weights: 'merged' | 'adapter',
 ): StockModules | { readonly reason: string } {
+  const layers = decoder.config.num_hidden_layers;
+  if (!configSaysBiases(decoder))
+    return {
+      reason:
+        'BitFit gave its matrices biases, of which no `config.json` of its family can say that they are there',
+    };
+  const asBase = decoder.config.encoder === true || recipe.attention === 'causal';
+  if (weights === 'adapter' && !(asBase && recipe.window === 'keep'))
+    return {
+      reason:
+        'its weights are an adapter, and sentence-transformers takes the attention of the base, which is another',
+    };
   const own = stockModulesOf(recipe, layers);
   if ('reason' in own) return own;
   const prompts: Record<string, string> = {};

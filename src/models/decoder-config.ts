@@ -80,6 +80,8 @@ export interface BlockConfig {
   /** x + attention(norm(x)) + feedForward(norm(x)) instead of one after the other. */
   readonly parallel: boolean;
   readonly layout: MatrixLayout;
+  /** Biases that the family does not have, on every matrix but those of experts that a router chooses: see added-biases.ts. */
+  readonly addedBiases?: true;
 }
 
 /** How matrices are stored: [out, in], or [in, out] (GPT-2's Conv1D). */

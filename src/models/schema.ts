@@ -86,7 +86,10 @@ export const tuningSchema = z.discriminatedUnion('type', [
     /** Names of matrices (`gate_proj`: of every expert too), or all of them but the experts that a router chooses; a family has some of these. */
     targetModules: z.union([z.literal('all'), z.array(z.enum(adaptedMatrices)).min(1)]).default('all'),
   }),
-  /** The biases of the blocks (BitFit, arXiv:2106.10199), in decoders that have some: Qwen2, Phi-2, GPT-2, GPT-NeoX, OPT, encoders. */
+  /**
+   * The biases of the blocks (BitFit, arXiv:2106.10199), those of norms too: where a decoder has some, these and no others; where it has none
+   * (Llama, Mistral, Gemma, Qwen3 ...), one that starts at zero on every matrix that `targetModules: all` means.
+   */
   z.strictObject({ type: z.literal('bitfit') }),
   z.strictObject({ type: z.literal('full') }),
   /** The decoder stays as it is: only what stands behind its blocks is trained (a pooling, a mix of layers, a head). */

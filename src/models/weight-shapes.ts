@@ -23,7 +23,7 @@ export interface BlockMatrix {
 export function blockMatrices(config: BlockConfig, hidden: number): Readonly<Record<string, BlockMatrix>> {
   const { heads, keyHeads, headDim, projection, inputBias, output, outputBias } = config.attention;
   const input = (count: number): BlockMatrix => ({ out: count * headDim, in: hidden, bias: inputBias });
-  return {
+  const matrices: Record<string, BlockMatrix> = {
     ...(projection.kind === 'separate'
       ? {
           [projection.query]: input(heads),
@@ -34,6 +34,13 @@ export function blockMatrices(config: BlockConfig, hidden: number): Readonly<Rec
     [output]: { out: hidden, in: heads * headDim, bias: outputBias },
     ...feedForwardMatrices(config.feedForward, hidden),
   };
+  if (config.addedBiases !== true) return matrices;
+  return Object.fromEntries(
+    Object.entries(matrices).map(([name, matrix]) => [
+      name,
+      matrix.expert === true ? matrix : { ...matrix, bias: true },
+    ]),
+  );
 }
 
 function feedForwardMatrices(config: FeedForwardConfig, hidden: number): Record<string, BlockMatrix> {

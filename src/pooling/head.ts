@@ -9,6 +9,11 @@ import type { HeadConfig } from './schema.js';
 const WEIGHT = 'head.weight';
 const BIAS = 'head.bias';
 
+/** Whether a pooling's parameter is of its head. */
+export function isOfHead(name: string): boolean {
+  return name === WEIGHT || name === BIAS;
+}
+
 /**
  * Puts a head behind a pooling of width `hiddenSize`.
  * @throws UserError where it asks for more numbers than there are

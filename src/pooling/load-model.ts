@@ -3,13 +3,13 @@ import { parsePrompt } from '../data/prompt-frame.js';
 import { isPromptPreset, type PromptPreset } from '../data/prompt-presets.js';
 import type { PromptConfig } from '../data/schema.js';
 import { checkTokenizerFits, createTokenizer } from '../data/tokenizer.js';
+import { withAddedBiases } from '../models/added-biases.js';
 import { loadDecoder, type Decoder } from '../models/decoder.js';
 import { positionLimit, type DecoderConfig } from '../models/decoder-config.js';
 import { checkpointNames } from '../models/families/index.js';
 import { matrixLayout } from '../models/lora.js';
 import { mergeAdapter } from '../models/merge-adapter.js';
 import type { AttentionMode, ResidentPrecision, WindowMode } from '../models/schema.js';
-import { previousFolders } from '../models/weights/adapter-chain.js';
 import { localModel, openDecoder, readAdapter } from '../models/weights/index.js';
 import { refuseLinksOut } from '../models/weights/links.js';
 import { userError } from '../shared/errors.js';
@@ -17,13 +17,13 @@ import { exists, statOrUserError } from '../shared/files.js';
 import { assetPath } from '../shared/package.js';
 import { withPrompt, type EmbeddingModel, type EmbeddingRecipe } from './embedding-model.js';
 import { chosenLayers } from './layers.js';
-import { readManifest, type Manifest } from './manifest.js';
+import { adapterFolders, readManifest, type Manifest } from './manifest.js';
 import { findMethod, withMethod } from './methods.js';
 import { generatedTokens } from './registry.js';
 import { endOfTemplate, readReleasedModules } from './released-modules.js';
 import { releasedNvEmbed } from './released-nv-embed.js';
 import { poolingSchema, type LayerChoice, type PoolingConfig, type RoutingConfig } from './schema.js';
-import { weightBytes } from './trained-folder.js';
+import { BIASES, weightBytes } from './trained-folder.js';
 import { poolingParametersOf, withTrainedTokens } from './trained-parameters.js';
 
 /** Parts of a recipe that the user wants otherwise than the model's own. */
@@ -103,7 +103,7 @@ async function decoderOf(
   options: LoadOptions,
 ): Promise<Decoder> {
   if (manifest?.kind !== 'adapter') return readDecoder(path, options);
-  const { base, previous } = manifest;
+  const { base } = manifest;
   await refuseLinksOut(path);
   await localModel(base.path).catch((error: unknown) => {
     const got = error instanceof Error ? error.message : String(error);
@@ -118,8 +118,7 @@ async function decoderOf(
     });
   }
   const decoder = await readDecoder(base.path, options);
-  const own = manifest.ownAdapter ? [path] : [];
-  for (const folder of [...(await previousFolders(path, previous)), ...own]) {
+  for (const folder of await adapterFolders(path, manifest)) {
     const layout = matrixLayout(decoder.config);
     const { tensors, rank, alpha } = await readAdapter(folder, {
       names: checkpointNames(decoder.rawConfig),
@@ -127,7 +126,20 @@ async function decoderOf(
     });
     mergeAdapter(decoder.weights, tensors, { rank, alpha, where: folder, layout });
   }
-  return decoder;
+  return manifest.biases ? withBiasesOf(path, decoder) : decoder;
+}
+
+/** The decoder with the biases that BitFit trained. */
+async function withBiasesOf(path: string, decoder: Decoder): Promise<Decoder> {
+  const where = join(path, BIASES);
+  const store = await openSafetensors(where);
+  try {
+    const values = new Map<string, Float32Array>();
+    for (const name of store.names) values.set(name, await store.read(name));
+    return withAddedBiases(decoder, { values, where });
+  } finally {
+    await store.close();
+  }
 }
 
 async function readDecoder(path: string, options: LoadOptions): Promise<Decoder> {

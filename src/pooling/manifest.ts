@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { promptSchema, promptsSchema } from '../data/schema.js';
 import type { ProbeResult } from '../models/probe.js';
 import { attentionSchema, windowSchema } from '../models/schema.js';
+import { previousFolders } from '../models/weights/adapter-chain.js';
 import { readJsonFile } from '../models/weights/json-file.js';
 import { userError } from '../shared/errors.js';
 import { writeFileAtomic } from '../shared/files.js';
@@ -107,11 +108,18 @@ const manifestSchema = z.object({
   previous: z.array(z.string().regex(/^[A-Za-z][A-Za-z0-9_]*$/)).default([]),
   /** Whether this folder holds an adapter of its own: a stage may have trained the pooling alone. */
   ownAdapter: z.boolean().default(true),
+  /** Whether the model has biases that its family does not have: of kind `adapter` they lie in biases.safetensors, of `embedder` in the graphs alone. */
+  biases: z.boolean().default(false),
   probe: probeSchema.exactOptional(),
   files: z.array(fileSchema).default([]),
 });
 /** `lmvec.json`: what a folder of ours says about its model. */
 export type Manifest = Readonly<z.output<typeof manifestSchema>>;
+
+/** The adapter folders of a folder of kind `adapter`, in the order in which they are merged. @throws UserError where one is a link out of it */
+export async function adapterFolders(folder: string, { previous, ownAdapter }: Manifest): Promise<string[]> {
+  return [...(await previousFolders(folder, previous)), ...(ownAdapter ? [folder] : [])];
+}
 
 /** Reads `lmvec.json`; undefined where the folder has none. @throws UserError where it is broken. */
 export async function readManifest(folder: string): Promise<Manifest | undefined> {
@@ -126,9 +134,10 @@ export async function readManifest(folder: string): Promise<Manifest | undefined
 
 export async function writeManifest(
   folder: string,
-  manifest: Omit<Manifest, 'format' | 'lmvec' | 'probe' | 'ownAdapter'> & {
+  manifest: Omit<Manifest, 'format' | 'lmvec' | 'probe' | 'ownAdapter' | 'biases'> & {
     readonly probe?: ProbeResult;
     readonly ownAdapter?: boolean;
+    readonly biases?: boolean;
   },
 ): Promise<void> {
   const whole = { format: 'lmvec 1', lmvec: packageVersions().lmvec, ...manifest };

@@ -1,5 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { addedBiases, configSaysBiases } from '../models/added-biases.js';
 import { ADDED_ROWS, addedRows } from '../models/added-tokens.js';
 import type { Decoder } from '../models/decoder.js';
 import { matrixLayout, mergeLora } from '../models/lora.js';
@@ -13,7 +14,7 @@ import {
   writeSafetensors,
   type TensorToWrite,
 } from '../models/weights/index.js';
-import { internalError } from '../shared/errors.js';
+import { internalError, userError, type UserError } from '../shared/errors.js';
 import { writeFileAtomic } from '../shared/files.js';
 import type { EmbeddingRecipe, LineageStep } from './embedding-model.js';
 import { writeManifest, type BaseReference } from './manifest.js';
@@ -42,18 +43,28 @@ export interface TrainedModel {
   readonly probe?: ProbeResult;
 }
 
+/** Biases that BitFit added to a decoder, beside its untouched base. */
+export const BIASES = 'biases.safetensors';
+
 /**
- * Fills a run's best/ or last/. Adapters as peft lays them out, this stage's in the folder and earlier stages' in previous/<stage>/; where
- * any stage tuned weights of the decoder itself, the merged weights in float32 instead. `loadEmbeddingModel` gives back the same model, bit for bit.
+ * Fills a run's best/ or last/. Adapters as peft lays them out, this stage's in the folder and earlier stages' in previous/<stage>/, beside
+ * biases.safetensors where BitFit added biases; where any stage tuned weights of the decoder itself, the merged weights in float32 instead.
+ * `loadEmbeddingModel` gives back the same model, bit for bit.
  */
 export async function saveTrained(folder: string, model: TrainedModel): Promise<void> {
   const { decoder, recipe, tuning, previous, lineage, base, probe } = model;
+  const biases = addedBiases(decoder.config);
+  const added = biases.length > 0;
   const lora = [tuning, ...previous.map((stage) => stage.tuning)].every(
-    ({ type }) => type === 'lora' || type === 'none',
+    ({ type }) => type === 'lora' || type === 'none' || (added && type === 'bitfit'),
   );
-  const adapted = previous.filter((stage) => stage.tuning.type === 'lora');
-  const ownAdapter = lora && tuning.type === 'lora';
+  if (!lora && !configSaysBiases(decoder)) throw unsaidBiases(decoder.config.model_type);
+  // peft would put an adapter beside the description on the base without the biases: it lies with the earlier ones.
+  const last = { name: lineage.at(-1)?.stage ?? '', tuning, parameters: model.parameters };
+  const adapted = [...previous, ...(added ? [last] : [])].filter((stage) => stage.tuning.type === 'lora');
+  const ownAdapter = lora && !added && tuning.type === 'lora';
   if (lora) {
+    if (added) await saveBiases(folder, model, biases);
     if (ownAdapter) await saveAdapter(folder, { parameters: model.parameters, tuning, base, decoder });
     for (const stage of adapted)
       await saveAdapter(join(folder, 'previous', stage.name), { ...stage, base, decoder });
@@ -69,8 +80,31 @@ export async function saveTrained(folder: string, model: TrainedModel): Promise<
     base,
     previous: lora ? adapted.map(({ name }) => name) : [],
     ownAdapter: !lora || ownAdapter,
+    biases: lora && added,
     files: [],
     ...(probe === undefined ? {} : { probe }),
+  });
+}
+
+async function saveBiases(
+  folder: string,
+  { decoder, parameters }: Pick<TrainedModel, 'decoder' | 'parameters'>,
+  names: readonly string[],
+): Promise<void> {
+  const tensors = names.map((name): TensorToWrite => {
+    const weight = decoder.weights.get(name);
+    const shape = decoder.shapes.get(name);
+    if (weight === undefined || shape === undefined) throw internalError(`no bias ${name}`);
+    return { name, shape, storedType: 'F32', data: parameters.get(name) ?? valuesOf(weight) };
+  });
+  await writeSafetensors(join(folder, BIASES), tensors);
+}
+
+/** What cannot be whole weights that every tool reads right. */
+export function unsaidBiases(modelType: string): UserError {
+  return userError({
+    what: `no config.json of a ${modelType} model says that its matrices have biases, so that BitFit's cannot be saved among whole weights`,
+    hint: 'BitFit goes with LoRA stages on the base that was given',
   });
 }
 

@@ -1,11 +1,15 @@
 import { chooseRuntime } from '../compiler/runtime.js';
 import { checkNewEmbedderFolder, exportFolder } from '../export/folder.js';
+import { exportedAdapter } from '../export/adapter.js';
 import type { OnnxFilesOptions } from '../export/onnx-files.js';
+import type { ExportedWeights } from '../export/schema.js';
+import { localModel } from '../models/weights/index.js';
 import { loadTasks } from '../evaluation/sts.js';
 import type { EmbedderFile } from '../pooling/manifest.js';
 import { loadEmbeddingModel } from '../pooling/load-model.js';
 import type { EmbeddingModel } from '../pooling/embedding-model.js';
-import { embeddingDimensions } from '../pooling/registry.js';
+import { embeddingDimensions, type PoolingSize } from '../pooling/registry.js';
+import type { PoolingConfig } from '../pooling/schema.js';
 import { userError } from '../shared/errors.js';
 import { recipeOverrides, type ModelOptions } from './open-model.js';
 
@@ -14,6 +18,8 @@ export interface ExportEmbedderOptions extends ModelOptions, Pick<OnnxFilesOptio
   readonly output: string;
   /** The first numbers of each vector, at length 1 again: for models trained for it (Matryoshka). */
   readonly dimensions?: number;
+  /** Beside the ONNX files (default merged): all weights, or one PEFT adapter on the base that was trained. */
+  readonly weights?: ExportedWeights;
   /** Replace an older embedder folder. */
   readonly overwrite?: boolean;
   /** Results as markdown, for the card. */
@@ -40,9 +46,12 @@ export async function exportEmbedder(options: ExportEmbedderOptions): Promise<st
   await checkNewEmbedderFolder(output, overwrite === true);
   const whole = await loadEmbeddingModel(path, recipeOverrides(options));
   const model = options.dimensions === undefined ? whole : shortened(whole, options.dimensions);
+  const adapter =
+    options.weights === 'adapter' ? await exportedAdapter(await localModel(path), whole) : undefined;
   const { files } = await exportFolder(model, output, {
     ...(overwrite === undefined ? {} : { overwrite }),
     ...(metrics === undefined ? {} : { metrics }),
+    ...(adapter === undefined ? {} : { adapter }),
     ...runtime,
     ...(formats === undefined ? {} : { formats }),
     ...(evaluate === undefined ? {} : { evaluate }),
@@ -50,28 +59,44 @@ export async function exportEmbedder(options: ExportEmbedderOptions): Promise<st
   return `${output}: ${files.map(describeFile).join(', ')}`;
 }
 
-/** @throws UserError where the vectors are not longer, or have another head */
 function shortened(model: EmbeddingModel, dimensions: number): EmbeddingModel {
   const { pooling } = model.recipe;
-  const most = embeddingDimensions(pooling, model.decoder.config);
+  const where = '--dimensions';
+  return {
+    ...model,
+    recipe: {
+      ...model.recipe,
+      pooling: shortenedPooling(pooling, model.decoder.config, { dimensions, where }),
+    },
+  };
+}
+
+/**
+ * A pooling of whose vectors the first numbers are kept.
+ * @param options.where what said so, for errors
+ * @throws UserError where the vectors are not that long, or have another head
+ */
+export function shortenedPooling(
+  pooling: PoolingConfig,
+  size: PoolingSize,
+  { dimensions, where }: { readonly dimensions: number; readonly where: string },
+): PoolingConfig {
+  const most = embeddingDimensions(pooling, size);
   if (pooling.head !== undefined && pooling.head.type !== 'truncate')
     throw userError({
       what: `the first numbers of a ${pooling.head.type} head are not exported apart`,
-      where: '--dimensions',
+      where,
       got: String(dimensions),
       expected: `all ${most}`,
     });
   if (!Number.isInteger(dimensions) || dimensions < 1 || dimensions > most)
     throw userError({
       what: 'unusable number of dimensions',
-      where: '--dimensions',
+      where,
       got: String(dimensions),
       expected: `1 to ${most}`,
     });
-  return {
-    ...model,
-    recipe: { ...model.recipe, pooling: { ...pooling, head: { type: 'truncate', dimensions } } },
-  };
+  return { ...pooling, head: { type: 'truncate', dimensions } };
 }
 
 function describeFile({ path, format, verification }: EmbedderFile): string {

@@ -6,13 +6,14 @@ import { Embedder } from '../embedder/embedder.js';
 import type { Encode } from '../evaluation/encoder.js';
 import type { ModelMeta } from '../evaluation/mteb.js';
 import type { DecoderConfig } from '../models/decoder-config.js';
+import { withBiasesConfig } from '../models/added-biases.js';
 import { parseDecoderConfig } from '../models/families/index.js';
 import { probeAttention, type ProbeResult } from '../models/probe.js';
 import { piecesOf } from '../models/resident.js';
 import type { AttentionMode, ResidentPrecision, WindowMode } from '../models/schema.js';
-import { localModel, openSafetensors } from '../models/weights/index.js';
+import { weightShapes } from '../models/weight-shapes.js';
+import { localModel } from '../models/weights/index.js';
 import { readJsonFile } from '../models/weights/json-file.js';
-import { elementCount } from '../models/weights/types.js';
 import { promptParts } from '../pooling/embedding-model.js';
 import type { RecipeOverrides } from '../pooling/load-model.js';
 import type { ExportFormat } from '../pooling/manifest.js';
@@ -83,7 +84,7 @@ export async function openModel(
             ...runtime,
             window: recipe.window,
           });
-    const facts = model === undefined ? await factsOfFolder(path) : factsOf(model);
+    const facts = model === undefined ? await factsOfFolder(path, manifest?.biases === true) : factsOf(model);
     // A hub model keeps its name; in the cache its folder is named after its commit.
     const name = path === given ? basename(resolve(path)) : given.replace(/^hf:\/\//, '');
     const { frame, pool } = promptParts(recipe);
@@ -163,26 +164,23 @@ function factsOf({ decoder, poolingParameters }: NonNullable<Embedder['model']>)
   return { parameters, config: decoder.config };
 }
 
-/** Of an exported folder, from the heads of its files. */
-async function factsOfFolder(path: string): Promise<Facts> {
-  const config = await readJsonFile(join(path, 'config.json'));
-  const store = await openSafetensors(join(path, 'model.safetensors'));
-  try {
-    const counts = store.names.map((name) => elementCount(store.info(name)?.shape ?? []) ?? 0);
-    return {
-      parameters: counts.reduce((sum, count) => sum + count, 0),
-      config: parseDecoderConfig(config ?? {}, join(path, 'config.json')),
-    };
-  } finally {
-    await store.close();
-  }
+/** Of an exported folder, from its description: its weights may be an adapter. */
+async function factsOfFolder(path: string, biases: boolean): Promise<Facts> {
+  const where = join(path, 'config.json');
+  const described = parseDecoderConfig((await readJsonFile(where)) ?? {}, where);
+  const config = biases ? withBiasesConfig(described) : described;
+  let parameters = 0;
+  // A base model's folder has no head.
+  for (const [name, shape] of weightShapes(config))
+    if (name !== config.output.head) parameters += shape.reduce((product, size) => product * size, 1);
+  return { parameters, config };
 }
 
 function kindOf({ manifest, model }: Embedder): string {
   if (manifest === undefined) return 'decoder, nothing trained';
   switch (manifest.kind) {
     case 'adapter':
-      return 'trained adapters, merged';
+      return manifest.biases ? 'trained adapters and biases, merged' : 'trained adapters, merged';
     case 'weights':
       return 'trained weights';
     case 'embedder':

@@ -1,15 +1,18 @@
 import type { RuntimeOptions } from '../compiler/program.js';
 import { chooseRuntime, type ChosenRuntime } from '../compiler/runtime.js';
+import { checkAdapterBase } from '../export/adapter.js';
 import { initialiseDecoder } from '../models/initialise.js';
 import { loadDecoder, type Decoder } from '../models/decoder.js';
+import { lacksBiases } from '../models/added-biases.js';
 import type { DecoderConfig } from '../models/decoder-config.js';
+import { configWithBiases } from '../models/families/index.js';
 import { probeAttention, type ProbeResult } from '../models/probe.js';
 import type { AttentionMode } from '../models/schema.js';
 import { localModel, locateModel, openDecoder } from '../models/weights/index.js';
 import type { DecoderSource } from '../models/weights/types.js';
 import { chosenLayers } from '../pooling/layers.js';
 import { checkAttention } from '../pooling/load-model.js';
-import { baseReference, saveTrained } from '../pooling/trained-folder.js';
+import { baseReference, saveTrained, unsaidBiases } from '../pooling/trained-folder.js';
 import type { BaseReference } from '../pooling/manifest.js';
 import { createPooling } from '../pooling/registry.js';
 import { storedPooling } from '../pooling/stored-pooling.js';
@@ -22,7 +25,7 @@ import { tuningOf } from '../training/schema.js';
 import type { CreateStage } from '../training/stage-runner.js';
 import { stageFactory } from '../training/stage.js';
 import type { StageFactoryOptions } from '../training/stage-options.js';
-import { exportEmbedder } from './export.js';
+import { exportEmbedder, shortenedPooling } from './export.js';
 import { runRecipe } from './run-recipe.js';
 import { hashInputs, type InputFile } from './run-record.js';
 import type { RunConfig } from './schema.js';
@@ -47,6 +50,8 @@ export async function openTrainingParts(
   const { decoder, base, inputs } = await openBase(config, texts);
   const recipe = runRecipe(config, decoder.config.max_position_embeddings);
   const { memory, savePolicy, seed } = config.train;
+  checkBiases(config, decoder);
+  await checkExport(config, decoder);
   const probes = await probeStages(decoder, config, onDevice);
   let stages: CreateStage | undefined = stageFactory({
     decoder,
@@ -99,6 +104,8 @@ export async function openTrainingParts(
         ...onDevice,
         overwrite: true,
         formats: config.export.files,
+        weights: config.export.weights,
+        ...(config.export.dimensions === undefined ? {} : { dimensions: config.export.dimensions }),
         // A float32 file is the model to the last digits.
         ...(config.export.files.every((format) => format === 'float32') ? {} : { evaluate: config.evaluate }),
       });
@@ -145,6 +152,38 @@ async function probeStages(
   const probes: ProbeResult[] = [];
   for (const mode of modes.values()) probes.push(await probeAttention(decoder, mode, { ...runtime, window }));
   return probes;
+}
+
+/** @throws UserError where BitFit would add biases that could not be saved. */
+function checkBiases({ model, stages, tuning }: RunConfig, { config, rawConfig }: Decoder): void {
+  const types = Object.values(stages).map((stage) => tuningOf(stage, tuning).type);
+  if (!types.includes('bitfit') || !lacksBiases(config)) return;
+  if ('initialise' in model)
+    throw userError({
+      what: `a ${config.model_type} decoder has no biases that BitFit could train, and a new one no base beside which they could be saved`,
+      where: 'tuning.type',
+      got: 'bitfit',
+      expected: 'full',
+    });
+  if (types.includes('full') && configWithBiases(rawConfig) === undefined)
+    throw unsaidBiases(config.model_type);
+}
+
+/** Says before the first step whether the export behind the last one would refuse. @throws UserError */
+async function checkExport(
+  { model, pooling, stages, export: wanted }: RunConfig,
+  decoder: Decoder,
+): Promise<void> {
+  if (wanted.files.length === 0) return;
+  const { dimensions, weights } = wanted;
+  if (weights === 'adapter' && !('initialise' in model)) {
+    const { base } = await locateModel(model.path);
+    for (const stage of Object.values(stages))
+      await checkAdapterBase(base, decoder.rawConfig['model_type'], stage.pooling ?? pooling);
+  }
+  if (dimensions === undefined) return;
+  for (const stage of Object.values(stages))
+    shortenedPooling(stage.pooling ?? pooling, decoder.config, { dimensions, where: 'export.dimensions' });
 }
 
 /** @throws UserError where an encoder is to predict next tokens. */

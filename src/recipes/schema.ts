@@ -4,11 +4,18 @@ import { frameProblem } from '../data/prompt-frame.js';
 import { dataSchema, promptReferenceSchema, promptsSchema, type PromptConfig } from '../data/schema.js';
 import { evaluateSchema } from '../evaluation/schema.js';
 import { exportSchema } from '../export/schema.js';
-import { attentionSchema, modelSchema, tuningSchema, windowSchema } from '../models/schema.js';
+import {
+  attentionSchema,
+  modelSchema,
+  tuningSchema,
+  windowSchema,
+  type ModelConfig,
+  type TuningConfig,
+} from '../models/schema.js';
 import { poolingSchema } from '../pooling/schema.js';
 import { nearest } from '../shared/errors.js';
 import { completeWay, contradictions, methodKeySchema } from './method-key.js';
-import { stagesSchema, trainSchema, type StagesConfig } from '../training/schema.js';
+import { stagesSchema, trainSchema, tuningOf, type StagesConfig } from '../training/schema.js';
 
 /** One file = one run: everything that `lmvec train` reads. */
 export const runSchema = z
@@ -83,6 +90,14 @@ export const runSchema = z
         input: model.residentPrecision,
       });
     }
+    const noAdapter = noAdapterReason(config);
+    if (config.export.weights === 'adapter' && noAdapter !== undefined)
+      context.addIssue({
+        code: 'custom',
+        path: ['export', 'weights'],
+        message: `merged, as ${noAdapter}`,
+        input: config.export.weights,
+      });
     for (const [name, stage] of Object.entries(config.stages)) {
       if (stage.objective !== 'contrastive') continue;
       const sets = Object.keys(config.data.sets);
@@ -99,6 +114,23 @@ export const runSchema = z
     }
   })
   .transform((config) => ({ ...config, ...completeWay(config) }));
+
+/** Why what a run trains is no adapter on its base; undefined where it is one. */
+function noAdapterReason({
+  model,
+  stages,
+  tuning,
+}: {
+  readonly model: ModelConfig;
+  readonly stages: StagesConfig;
+  readonly tuning: TuningConfig;
+}): string | undefined {
+  const types = Object.values(stages).map((stage) => tuningOf(stage, tuning).type);
+  if ('initialise' in model) return 'a new decoder has no base that an adapter could be put on';
+  if (types.includes('full') || types.includes('bitfit'))
+    return 'full tuning and BitFit train the weights themselves';
+  return types.includes('lora') ? undefined : 'no stage trains an adapter';
+}
 
 /** Wherever a prompt's name may stand. */
 function promptReferences(config: {

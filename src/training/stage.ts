@@ -1,4 +1,5 @@
 import { checkTokenizerFits, createTokenizer } from '../data/tokenizer.js';
+import { withAddedBiases } from '../models/added-biases.js';
 import { ADDED_ROWS, addedRows, addedShape, decoderWithTokens } from '../models/added-tokens.js';
 import type { Decoder } from '../models/decoder.js';
 import { matrixLayout } from '../models/lora.js';
@@ -40,6 +41,9 @@ export function stageFactory(options: StageFactoryOptions): CreateStage {
     tokenizer = createTokenizer(decoder.tokenizer.json, decoder.tokenizer.config);
   };
   return async ({ name, stage, previous }) => {
+    const stages = [...previous.map((finished) => finished.stage), stage];
+    if (stages.some((one) => tuningOf(one, options.tuning).type === 'bitfit'))
+      decoder = withAddedBiases(decoder);
     for (const finished of previous) {
       if (merged.has(finished.name)) continue;
       await addTokens(finished.stage);
@@ -47,7 +51,7 @@ export function stageFactory(options: StageFactoryOptions): CreateStage {
       merged.add(finished.name);
     }
     if (stage.objective === 'word2vec')
-      return word2vecStage({ ...options, name, stage, previous, tokenizer });
+      return word2vecStage({ ...options, decoder, name, stage, previous, tokenizer });
     await addTokens(stage);
     return createStage({ ...options, decoder, name, stage, previous, tokenizer });
   };

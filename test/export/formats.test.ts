@@ -6,6 +6,9 @@ import { Embedder } from '../../src/embedder/embedder.js';
 import { exportFolder } from '../../src/export/folder.js';
 import { quantiseBlocks } from '../../src/export/formats/four-bit.js';
 import { quantiseColumns, quantiseRows } from '../../src/export/formats/int8.js';
+import { floats } from '../../src/compiler/program.js';
+import { OnnxEmbedder } from '../../src/export/onnx-embedder.js';
+import { openSafetensors } from '../../src/models/weights/index.js';
 import { valuesOf } from '../../src/models/resident.js';
 import { exportFormats, type ExportFormat } from '../../src/pooling/manifest.js';
 import { encodeWith, largestDifference, modelWith, temporaryFolders, texts } from './models.js';
@@ -80,6 +83,36 @@ function cosines(a: Float32Array, b: Float32Array, dimensions: number): number {
 const floor = { float32: 0.999999, fp16: 0.99999, int8: 0.99, q4: 0.8 };
 
 describe('an embedder in every format', () => {
+  it.each(['none', 'tanh'] as const)(
+    'has a dense head (%s) in float32, as 2_Dense has it',
+    async (activation) => {
+      const head = { type: 'dense', dimensions: 5, bias: true, activation } as const;
+      const model = await modelWith({ pooling: { type: 'mean', layer: -1, head } });
+      const { output, files } = await exported(model, exportFormats);
+      const stored = await openSafetensors(join(output, '2_Dense/model.safetensors'));
+      const [weight, bias] = [await stored.read('linear.weight'), await stored.read('linear.bias')];
+      await stored.close();
+      const ids = Int32Array.of(3, 9, 4, 7, 5);
+      const text = { ids, pool: new Uint8Array(ids.length).fill(1) };
+      const hidden = model.decoder.config.hidden_size;
+      for (const { path, pooled } of files) {
+        const session = await OnnxEmbedder.open(join(output, path), pooled, { device: 'cpu' });
+        const states = floats(await session.value('last_hidden_state', [text], 'right'));
+        const { data } = await session.run([text], 'right');
+        await session.dispose();
+        const projected = Array.from(bias, (start, row) => {
+          let sum = start;
+          for (let i = 0; i < states.length; i++)
+            sum += (states[i]! * weight[row * hidden + (i % hidden)]!) / ids.length;
+          return activation === 'tanh' ? Math.tanh(sum) : sum;
+        });
+        const length = Math.hypot(...projected);
+        const expected = projected.map((value) => value / length);
+        expect([path, largestDifference(data, expected) < 1e-6]).toEqual([path, true]);
+      }
+    },
+  );
+
   it('names its files as other tools look for them, and opens the one asked for', async () => {
     const model = await modelWith({ attention: 'bidirectional', pooling: { type: 'mean', layer: -1 } });
     const { output, files } = await exported(model, exportFormats);

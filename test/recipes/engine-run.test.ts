@@ -254,9 +254,68 @@ describe('a run of the real engine: MNTP, then SimCSE', () => {
     expect(changed.map(([name]) => name).sort()).toEqual(biases.sort());
   });
 
-  it('a decoder without biases has nothing for BitFit', async () => {
-    const config = configOf('no-bias', ['tuning={type: bitfit}']);
-    await expect(train(config, interruption())).rejects.toThrow(/llama decoder has no biases/);
+  it('a decoder without biases gets some, which lie beside its untouched base', async () => {
+    const own = new Map<string, Float32Array>();
+    const config = configOf('added', ['tuning={type: bitfit}']);
+    await train(config, { ...interruption(), openParts: observed(own) });
+    const stopped = configOf('added-stopped', ['tuning={type: bitfit}']);
+    await train(stopped, interruption({ stage: 'simcse', step: 1 }));
+    await resume(stopped.output, interruption());
+    const [trained, resumed] = await Promise.all(
+      [config, stopped].map(({ output }) => readFile(join(output, 'last/biases.safetensors'), 'hex')),
+    );
+    expect(resumed).toBe(trained);
+    // What other tools would open without the biases is not there.
+    const files = await readdir(join(config.output, 'last'));
+    expect(files).not.toContain('model.safetensors');
+    expect(files).not.toContain('adapter_config.json');
+    for (const [name, live] of own)
+      expect(await embeddingsOf(join(config.output, name), SENTENCES)).toEqual(live);
+    const [before, after] = await Promise.all(
+      [goldenFolder('base'), join(config.output, 'last')].map(loadedWeights),
+    );
+    for (const [name, values] of before!) expect(Buffer.from(values).equals(after!.get(name)!)).toBe(true);
+    const added = [...after!.keys()].filter((name) => !before!.has(name));
+    expect(added).toHaveLength(2 * 7);
+    expect(added.every((name) => /_proj\.bias$/.test(name))).toBe(true);
+    for (const name of added) expect(after!.get(name)!.some((byte) => byte !== 0)).toBe(true);
+    const { lineage } = await loadEmbeddingModel(join(config.output, 'last'));
+    expect(lineage.map(({ tuning }) => tuning)).toEqual(['bitfit', 'bitfit']);
+  });
+
+  it.each([
+    ['lora', 'bitfit'],
+    ['bitfit', 'lora'],
+  ])('a stage of %s, then one of %s', async (first, second) => {
+    const own = new Map<string, Float32Array>();
+    const tuning = (type: string): string =>
+      type === 'lora' ? '{type: lora, rank: 2, dropout: 0}' : '{type: bitfit}';
+    const config = configOf(`${first}-${second}`, [
+      `stages.mntp.tuning=${tuning(first)}`,
+      `stages.simcse.tuning=${tuning(second)}`,
+      'evaluate.everySteps=100',
+    ]);
+    await train(config, { ...interruption(), openParts: observed(own) });
+    const last = join(config.output, 'last');
+    expect(relativeDifference(await embeddingsOf(last, SENTENCES), own.get('last')!)).toBeLessThan(1e-5);
+    const stage = first === 'lora' ? 'mntp' : 'simcse';
+    expect(await readdir(join(last, 'previous'))).toEqual([stage]);
+    expect(await readdir(last)).not.toContain('adapter_config.json');
+    const { decoder } = await loadEmbeddingModel(last);
+    const bias = decoder.weights.get('model.layers.1.mlp.up_proj.bias')!;
+    expect(valuesOf(bias).some((value) => value !== 0)).toBe(true);
+  });
+
+  it('added biases among whole weights, where config.json cannot say them', async () => {
+    const gemma = new URL('../golden/families/gemma', import.meta.url).pathname;
+    const config = configOf('unsaid', [
+      `model=${gemma}`,
+      'tuning={type: bitfit}',
+      'stages.mntp.tuning={type: full}',
+    ]);
+    await expect(train(config, interruption())).rejects.toThrow(
+      /no config.json of a gemma model says that its matrices have biases.*LoRA stages/,
+    );
   });
 
   it('a loss that is not a number stops the run with one sentence and keeps the last good checkpoint', async () => {

@@ -16,7 +16,7 @@ export const transformersJsType: Readonly<Record<ExportFormat, string>> = {
   q4: 'q4',
 };
 
-/** How the numbers are kept, for cards. */
+/** How the numbers are kept, for cards; a dense head's are float32 in all of them. */
 export const formatWords: Readonly<Record<ExportFormat, string>> = {
   float32: 'float32',
   fp16: 'float16 matrices, float32 between them',

@@ -27,7 +27,7 @@ export async function overflowingProducts(
     runtime,
   }: { readonly scratch: string; readonly pooled: PooledTokens; readonly runtime: RuntimeOptions },
 ): Promise<ReadonlySet<string>> {
-  const weights = new Set(embedder.weights.map(({ name }) => name));
+  const weights = new Set(embedder.weights.filter(({ exact }) => exact !== true).map(({ name }) => name));
   const products = embedder.graph.nodes.filter(
     ({ op, inputs }) => op === 'MatMul' && weights.has(inputs[1] ?? ''),
   );

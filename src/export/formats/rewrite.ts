@@ -50,11 +50,11 @@ export function rewrite(embedder: EmbedderGraph, conversion: Conversion): Embedd
   };
 }
 
-/** The matrix of a product `x W` or of a lookup of rows; undefined for other nodes. */
+/** The matrix of a product `x W` or of a lookup of rows; undefined for other nodes and for matrices that stay float32. */
 function matrixOf(node: GraphNode, stored: ReadonlyMap<string, StoredWeight>): Matrix | undefined {
   const at = node.op === 'MatMul' ? 1 : node.op === 'Gather' ? 0 : undefined;
   const weight = at === undefined ? undefined : stored.get(node.inputs[at] ?? '');
-  if (weight?.shape.length !== 2 || weight.type !== 'float32') return undefined;
+  if (weight?.shape.length !== 2 || weight.type !== 'float32' || weight.exact === true) return undefined;
   const axis = node.attributes['axis'];
   if (node.op === 'Gather' && axis?.kind === 'int' && axis.value !== 0) return undefined;
   const [rows, columns] = weight.shape as [number, number];

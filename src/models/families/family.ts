@@ -14,6 +14,8 @@ export interface Family {
   /** `general.architecture` where it can be read from GGUF. */
   readonly gguf?: string;
   readonly names: CheckpointNames;
+  /** Keys of config.json with which transformers has a bias on every matrix of the blocks; left out where it cannot. */
+  readonly biasKeys?: readonly string[];
   /**
    * @param where the file, for errors
    * @throws UserError naming every key that is missing, wrong or not supported

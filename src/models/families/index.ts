@@ -79,6 +79,12 @@ function nearestFamily(type: string, supported: readonly string[]): string {
   return longest ?? nearest(type, supported) ?? 'llama';
 }
 
+/** config.json of the same decoder with a bias on every matrix of its blocks; undefined where transformers has no words for that. */
+export function configWithBiases(raw: JsonObject): JsonObject | undefined {
+  const keys = families.find(({ modelType }) => modelType === raw['model_type'])?.biasKeys;
+  return keys === undefined ? undefined : { ...raw, ...Object.fromEntries(keys.map((key) => [key, true])) };
+}
+
 /** How a checkpoint names its weights, from its config.json; Llama's way where the family is not known. */
 export function checkpointNames(raw: JsonObject): CheckpointNames {
   const names = families.find(({ modelType }) => modelType === raw['model_type'])?.names ?? llamaNames;

@@ -10,6 +10,7 @@ export const llama = defineFamily({
   special: 'grouped-query attention, tied or untied embeddings, biases',
   gguf: 'llama',
   names: llamaNames,
+  biasKeys: ['attention_bias', 'mlp_bias'],
   schema: z.object(llamaFields),
   prepare: prepareLlama,
   describe: (config) => llamaLike(config),

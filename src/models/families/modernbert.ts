@@ -29,6 +29,7 @@ export const modernBert = defineFamily({
   special:
     'encoder: one global layer to two local ones, each kind with its own rotation; gated GELU, norms without bias',
   names: encoderNames('model.', ['embeddings', 'layers', 'final_norm']),
+  biasKeys: ['attention_bias', 'mlp_bias'],
   prepare: prepareModernBert,
   schema: z.object({
     vocab_size: size,

@@ -12,6 +12,7 @@ export const smollm3 = defineFamily({
   special: 'layers without rotation',
   gguf: 'smollm3',
   names: { ...llamaNames, tied: true },
+  biasKeys: ['attention_bias', 'mlp_bias'],
   schema: z.object({
     ...llamaFields,
     max_position_embeddings: size.default(32768),

@@ -1,5 +1,7 @@
 import { userError } from '../../shared/errors.js';
 import { statOrUserError } from '../../shared/files.js';
+import { checkpointNames, parseDecoderConfig } from '../families/index.js';
+import { matrixLayout } from '../lora.js';
 import { withAdapters } from './adapter-chain.js';
 import { openRangeFile } from './file-range.js';
 import { openGgufDecoder } from './gguf-families.js';
@@ -7,7 +9,8 @@ import { openHuggingFaceFolder } from './hf-folder.js';
 import { locateModel } from './locate.js';
 import type { DecoderSource } from './types.js';
 
-export { lastingModel, localModel, locateModel, type LocatedModel } from './locate.js';
+export { lastingBase, lastingModel, localModel, locateModel, type LocatedModel } from './locate.js';
+export { joinAdapters } from './join-adapters.js';
 export { readAdapter, writeAdapter, type Adapter } from './peft.js';
 export { openSafetensors, type SafetensorsFile } from './safetensors.js';
 export { writeSafetensors, type TensorToWrite } from './safetensors-writer.js';
@@ -27,7 +30,11 @@ export async function openDecoder(model: string): Promise<DecoderSource> {
     : await openGgufDecoder(base);
   if (adapters.length === 0) return source;
   try {
-    return { ...source, path: model, weights: await withAdapters(source.weights, adapters) };
+    const fits = {
+      names: checkpointNames(source.config),
+      layout: matrixLayout(parseDecoderConfig(source.config, base)),
+    };
+    return { ...source, path: model, weights: await withAdapters(source.weights, adapters, fits) };
   } catch (error) {
     await source.weights.close();
     throw error;

@@ -38,18 +38,29 @@ export async function localModel(model: string): Promise<string> {
 /** As `localModel`, so that the model is found again from another folder and later: absolute paths, hub ids with their commit. */
 export async function lastingModel(model: string): Promise<string> {
   const parts: string[] = [];
-  for (const part of await partsOf(model)) {
-    if (part === 'embedded') parts.push(part);
-    else if (await exists(part)) parts.push(resolve(part));
-    else {
-      const id = parseHubModel(part);
-      const path = await localPart(part);
-      parts.push(
-        id === undefined ? resolve(path) : `${id.name}@${path.split(/[\\/]snapshots[\\/]/).at(-1) ?? 'main'}`,
-      );
-    }
-  }
+  for (const part of await partsOf(model)) parts.push(await lastingPart(part));
   return parts.join(plus);
+}
+
+/** The base of a model without the adapters on it, called as `lastingModel` calls it. */
+export async function lastingBase(model: string): Promise<string> {
+  let [name = ''] = await partsOf(model);
+  for (let length = 0; length < longestChain && name !== 'embedded'; length++) {
+    const folder = await localPart(name);
+    if (!(await isAdapterFolder(folder))) break;
+    name = (await baseOfAdapter(folder)) ?? name;
+  }
+  return lastingPart(name);
+}
+
+async function lastingPart(part: string): Promise<string> {
+  if (part === 'embedded') return part;
+  if (await exists(part)) return resolve(part);
+  const id = parseHubModel(part);
+  const path = await localPart(part);
+  return id === undefined
+    ? resolve(path)
+    : `${id.name}@${path.split(/[\\/]snapshots[\\/]/).at(-1) ?? 'main'}`;
 }
 
 async function localPart(part: string): Promise<string> {

@@ -20,6 +20,10 @@ export interface Adapter {
   readonly targetModules: readonly string[];
   /** Folder or hub name of the model that it belongs to; empty where unknown. */
   readonly baseModel: string;
+  /** Commit or branch of a base on the hub. */
+  readonly revision?: string;
+  /** What peft makes of the base: a causal language model (default), or the decoder alone, whose names of tensors have no `model.` in front. */
+  readonly taskType?: 'CAUSAL_LM' | 'FEATURE_EXTRACTION';
   /** How the base model stores its matrices (default [out, in]): peft calls [in, out] `fan_in_fan_out`. */
   readonly layout?: MatrixLayout;
   /** `model.layers.N.self_attn.q_proj.lora_A.weight` [rank, in] and `...lora_B.weight` [out, rank]. */
@@ -43,9 +47,9 @@ export async function writeAdapter(folder: string, adapter: Adapter): Promise<vo
   await writeSafetensors(join(folder, weightsFile), list);
   const config = {
     peft_type: 'LORA',
-    task_type: 'CAUSAL_LM',
+    task_type: adapter.taskType ?? 'CAUSAL_LM',
     base_model_name_or_path: adapter.baseModel,
-    revision: null,
+    revision: adapter.revision ?? null,
     inference_mode: true,
     r: rank,
     lora_alpha: adapter.alpha,

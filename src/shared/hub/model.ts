@@ -13,7 +13,7 @@ export { parseHubModel } from './ids.js';
  */
 const modelFiles: readonly RegExp[] = [
   /^(?:config|tokenizer|tokenizer_config|special_tokens_map|adapter_config|lmvec)\.json$/,
-  /^(?:model[\w.-]*|adapter_model|pooling)\.safetensors$/,
+  /^(?:model[\w.-]*|adapter_model|pooling|biases)\.safetensors$/,
   /^model[\w.-]*\.safetensors\.index\.json$/,
   /^previous\/\w+\/adapter_(?:config\.json|model\.safetensors)$/,
   /^onnx\/model[\w.-]*\.onnx(?:_data)?$/,
@@ -21,7 +21,7 @@ const modelFiles: readonly RegExp[] = [
   /^(?:modules|sentence_bert_config|config_sentence_transformers)\.json$/,
   /^\d+_[\w-]+\/(?:config\.json|model\.safetensors)$/,
 ];
-/** One of these there must be. */
+/** One of these there must be; BitFit's biases lie beside a base elsewhere, and an embedder folder of ours may be its graphs alone. */
 const weights = /^(?:adapter_)?model[^/]*\.safetensors$/;
 
 /**
@@ -47,7 +47,10 @@ export async function downloadModel(id: HubId, options: HubOptions = hubOptions(
   // The exported graphs are another form of the weights; only folders of ours are run from them.
   const ours = wanted.some(({ path }) => path === 'lmvec.json');
   const fetched = ours ? wanted : wanted.filter(({ path }) => !path.startsWith('onnx/'));
-  if (!fetched.some(({ path }) => weights.test(path))) {
+  const needed = ours
+    ? /^(?:(?:adapter_)?model[^/]*|biases)\.safetensors$|^onnx\/model[^/]*\.onnx$/
+    : weights;
+  if (!fetched.some(({ path }) => needed.test(path))) {
     const ggufs = files.map(({ path }) => path).filter((path) => path.endsWith('.gguf'));
     throw userError({
       what: ggufs.length > 0 ? 'which of the GGUF files?' : 'this model has no safetensors',

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readTexts, textSources } from '../../../src/data/texts.js';
-import { openDecoder } from '../../../src/models/weights/index.js';
+import { lastingBase, openDecoder, writeAdapter } from '../../../src/models/weights/index.js';
 import { loadEmbeddingModel } from '../../../src/pooling/load-model.js';
 import { downloadData } from '../../../src/shared/hub/data.js';
 import { isInside, parseHubData, parseHubModel } from '../../../src/shared/hub/ids.js';
@@ -104,6 +104,11 @@ describe('a model of the hub', () => {
     await expect(downloadModel(id, options({ cache: join(cache, 'x') }))).rejects.toThrow(
       /this model has no safetensors: got README\.md/,
     );
+    await server.close();
+    // An embedder folder of ours may be its graphs alone.
+    server = await startHub({ 'lmvec.json': '{}', 'onnx/model.onnx': 'x' });
+    const graphs = await downloadModel(id, options({ cache: join(cache, 'y') }));
+    expect(existsSync(join(graphs, 'onnx/model.onnx'))).toBe(true);
   });
 
   it('opens by its id, and a wrong path is no id', async () => {
@@ -118,6 +123,16 @@ describe('a model of the hub', () => {
       const source = await openDecoder(`org/name@${sha}`);
       expect(source.weights.names.length).toBeGreaterThan(10);
       await source.weights.close();
+      const adapter = join(cache, 'adapter');
+      const stem = 'model.layers.0.self_attn.q_proj.lora_';
+      const tensors = new Map([
+        [`${stem}A.weight`, new Float32Array(24)],
+        [`${stem}B.weight`, new Float32Array(24)],
+      ]);
+      const lora = { rank: 1, alpha: 1, dropout: 0, targetModules: ['q_proj'], tensors };
+      await writeAdapter(adapter, { ...lora, baseModel: 'org/name', revision: sha });
+      expect(await lastingBase(adapter)).toBe(`org/name@${sha}`);
+      await (await openDecoder(adapter)).weights.close();
       const before = server.requests.length;
       await expect(openDecoder('src/nothing')).rejects.toThrow(/src\/nothing: model not found/);
       expect(server.requests).toHaveLength(before);
