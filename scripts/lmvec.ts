@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S MALLOC_MMAP_THRESHOLD_=1048576 node
 import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { describeSystemError, UserError } from '../src/shared/errors.js';

@@ -10,7 +10,7 @@ import { checkpointNames } from '../models/families/index.js';
 import { matrixLayout } from '../models/lora.js';
 import { mergeAdapter } from '../models/merge-adapter.js';
 import type { AttentionMode, ResidentPrecision, WindowMode } from '../models/schema.js';
-import { localModel, openDecoder, readAdapter } from '../models/weights/index.js';
+import { localModel, openDecoder, openSafetensors, readAdapter } from '../models/weights/index.js';
 import { refuseLinksOut } from '../models/weights/links.js';
 import { userError } from '../shared/errors.js';
 import { exists, statOrUserError } from '../shared/files.js';
