@@ -90,7 +90,8 @@ async function measure(name: string, place: CasePlace, memoryLimitGb: number): P
     label: 'memory',
     command,
     arguments: [...words, '--run', path],
-    environment: {},
+    // As the first line of the program `lmvec` has it.
+    environment: { MALLOC_MMAP_THRESHOLD_: '1048576' },
     memoryLimitGb,
   });
   if (outcome.status !== 'done') throw new Error(`${name}: ${JSON.stringify(outcome)}`);

@@ -3,6 +3,7 @@ import { basename, join, resolve } from 'node:path';
 import type { RuntimeOptions } from '../compiler/program.js';
 import { createTokenizer } from '../data/tokenizer.js';
 import { configSaysBiases } from '../models/added-biases.js';
+import { configText } from '../models/config-text.js';
 import { checkpointNames } from '../models/families/index.js';
 import { valuesOf } from '../models/resident.js';
 import { probeAttention, type ProbeResult } from '../models/probe.js';
@@ -81,7 +82,7 @@ export async function exportFolder(
     };
     await writeFileAtomic(join(folder, 'tokenizer.json'), JSON.stringify(forTools.json));
     for (const [name, content] of Object.entries(described))
-      await writeFileAtomic(join(folder, name), `${JSON.stringify(content, null, 2)}\n`);
+      await writeFileAtomic(join(folder, name), configText(content));
     if (!('reason' in stock) && stock.dense !== undefined) {
       const weights = denseWeights(stock.dense, decoder.config.hidden_size, model.poolingParameters);
       await writeSafetensors(join(folder, DENSE_WEIGHTS), weights);

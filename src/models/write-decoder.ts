@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { internalError } from '../shared/errors.js';
 import { writeFileAtomic } from '../shared/files.js';
+import { configText } from './config-text.js';
 import { writeSafetensors, type TensorToWrite } from './weights/safetensors-writer.js';
 import type { DecoderSource } from './weights/types.js';
 
@@ -27,7 +28,7 @@ export async function writeDecoder(
   const config: Record<string, unknown> = { ...source.config, torch_dtype: dtypes[storedType] };
   delete config['dtype'];
   const files: Readonly<Record<string, string>> = {
-    'config.json': `${JSON.stringify(config, null, 2)}\n`,
+    'config.json': configText(config),
     'tokenizer.json': JSON.stringify(source.tokenizer.json),
     'tokenizer_config.json': `${JSON.stringify(source.tokenizer.config, null, 2)}\n`,
   };

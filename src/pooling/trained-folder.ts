@@ -2,6 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { addedBiases, configSaysBiases } from '../models/added-biases.js';
 import { ADDED_ROWS, addedRows } from '../models/added-tokens.js';
+import { configText } from '../models/config-text.js';
 import type { Decoder } from '../models/decoder.js';
 import { matrixLayout, mergeLora } from '../models/lora.js';
 import { isPacked, valuesOf } from '../models/resident.js';
@@ -136,7 +137,7 @@ async function saveDescription(
   config: Readonly<Record<string, unknown>>,
 ): Promise<void> {
   const files: Readonly<Record<string, string>> = {
-    'config.json': `${JSON.stringify(config, null, 2)}\n`,
+    'config.json': configText(config),
     'tokenizer.json': JSON.stringify(tokenizer.json),
     'tokenizer_config.json': `${JSON.stringify(tokenizer.config, null, 2)}\n`,
   };
