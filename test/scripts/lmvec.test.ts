@@ -35,7 +35,7 @@ describe('lmvec', () => {
   });
 
   it.each([
-    [[], 'a command is needed: train, evaluate, export, push, embed, data, mine'],
+    [[], 'a command is needed: train, evaluate, export, push, embed, serve, data, mine'],
     [['trian'], 'Did you mean train?'],
     [['train'], 'expected --config FILE or --resume FOLDER'],
     [['train', '--confg', 'x'], 'Unknown argument: confg'],
