@@ -26,8 +26,16 @@ export function mineCommand(root: Argv): Argv {
           demandOption: true,
           describe: 'pairs: TSV, CSV, JSON lines or parquet; wordnet-word-to-gloss; files joined by commas',
         })
-        .option('query', { type: 'string', requiresArg: true, describe: 'column; default: query, else the first' })
-        .option('positive', { type: 'string', requiresArg: true, describe: 'column; default: positive, else the second' })
+        .option('query', {
+          type: 'string',
+          requiresArg: true,
+          describe: 'column; default: query, else the first',
+        })
+        .option('positive', {
+          type: 'string',
+          requiresArg: true,
+          describe: 'column; default: positive, else the second',
+        })
         .option('corpus', {
           type: 'string',
           requiresArg: true,

@@ -102,7 +102,9 @@ function vocabularyTest(json: TokenizerJson): (token: string) => boolean {
   const vocabulary = vocabularyOf(json);
   if (!Array.isArray(vocabulary)) return (token) => Object.hasOwn(vocabulary, token);
   // Unigram: [piece, score].
-  const pieces = new Set<unknown>(vocabulary.map((entry: unknown) => (Array.isArray(entry) ? (entry[0] as unknown) : entry)));
+  const pieces = new Set<unknown>(
+    vocabulary.map((entry: unknown) => (Array.isArray(entry) ? (entry[0] as unknown) : entry)),
+  );
   return (token) => pieces.has(token);
 }
 

@@ -63,7 +63,9 @@ describe('the run schema', () => {
     expect(problems(pooling, 'stages.simcse.pooling={type: specialTokens, tokens: 4}')).toMatch(
       /got 4, expected 3, as the run's other pooling has it/,
     );
-    expect(problems('pooling={type: specialTokens, tokens: 0}')).toMatch(/got 0, expected a number of at least 1/);
+    expect(problems('pooling={type: specialTokens, tokens: 0}')).toMatch(
+      /got 0, expected a number of at least 1/,
+    );
   });
 
   it('takes a method by name, and says what contradicts it', () => {
