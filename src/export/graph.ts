@@ -1,7 +1,6 @@
-import { scalar, type Tensor } from '@tensorflow/tfjs';
+import { gather, scalar, tensor1d, type Tensor } from '@tensorflow/tfjs';
 import { subgraph, type Graph } from '../compiler/graph.js';
 import { dynamicAxes, trace, type InputSpec, type Tensors } from '../compiler/trace.js';
-import type { AddedTokens } from '../data/added-tokens.js';
 import { attentionMask } from '../models/attention.js';
 import { block } from '../models/block.js';
 import { blockPrefix, structureOf, type DecoderConfig } from '../models/decoder-config.js';
@@ -44,8 +43,13 @@ export interface EmbedderGraph {
  * Traces an embedding model to one graph on standard ONNX operators: `input_ids`, `attention_mask` (and `pool_mask`) int64 [batch, sequence]
  * to `last_hidden_state` [batch, sequence, D], the states that are pooled, and `sentence_embedding` [batch, E] of unit length.
  * Padding may be on either side: positions are counted along the mask.
+ * @param ending what stands behind every text (`endingTokens`): the graph puts it there again
  */
-export function embedderGraph(model: EmbeddingModel, pooled: PooledTokens): EmbedderGraph {
+export function embedderGraph(
+  model: EmbeddingModel,
+  pooled: PooledTokens,
+  ending: readonly number[],
+): EmbedderGraph {
   const { decoder, recipe } = model;
   const weights = usedWeights(model, usedLayers(recipe.pooling, decoder.config));
   const axes = dynamicAxes(
@@ -60,7 +64,7 @@ export function embedderGraph(model: EmbeddingModel, pooled: PooledTokens): Embe
   const inputs: Record<string, InputSpec> = { input_ids: tokens, attention_mask: tokens };
   if (pooled.kind === 'input') inputs['pool_mask'] = tokens;
   for (const [name, weight] of weights) inputs[name] = { shape: weight.shape, type: 'float32' };
-  const traced = trace((tensors) => embedderFunction(model, pooled, tensors), inputs, {
+  const traced = trace((tensors) => embedderFunction({ model, pooled, ending }, tensors), inputs, {
     name: 'embedder',
     contrib: false,
     dynamicAxes: axes,
@@ -106,14 +110,18 @@ function usedWeights(
   return used;
 }
 
-function embedderFunction(model: EmbeddingModel, pooled: PooledTokens, tensors: Tensors): Tensors {
+interface GraphParts {
+  readonly model: EmbeddingModel;
+  readonly pooled: PooledTokens;
+  readonly ending: readonly number[];
+}
+
+function embedderFunction({ model, pooled, ending }: GraphParts, tensors: Tensors): Tensors {
   const { recipe } = model;
   const { config } = model.decoder;
   const { input_ids: given, attention_mask: mask, pool_mask: poolMask } = tensors as Record<string, Tensor>;
   if (given === undefined || mask === undefined) throw internalError('an embedder has two inputs');
-  const { added } = config.embedding;
-  const ids =
-    recipe.pooling.type === 'specialTokens' && added !== undefined ? withEnding(given, mask, added) : given;
+  const ids = ending.length === 0 ? given : withEnding(given, mask, ending);
   const chosen = chosenLayers(recipe.pooling, config.num_hidden_layers);
   const positions = mask.cumsum(-1).sub(scalar(1, 'int32')).maximum(scalar(0, 'int32'));
   const rotations = Object.fromEntries(
@@ -152,17 +160,18 @@ function embedderFunction(model: EmbeddingModel, pooled: PooledTokens, tensors: 
 }
 
 /**
- * Special tokens in the place of each text's last ones, where the tokenizer puts them: transformers.js puts them there too and then cuts a text
- * that is too long at its end. Such a text loses its last own tokens here, as it does elsewhere.
+ * The end token and special tokens in the place of each text's last ones, where the tokenizer puts them: transformers.js puts them there too
+ * and then cuts a text that is too long at its end. Such a text loses its last own tokens here, as it does elsewhere.
  */
-function withEnding(ids: Tensor, mask: Tensor, { first, count }: AddedTokens): Tensor {
+function withEnding(ids: Tensor, mask: Tensor, ending: readonly number[]): Tensor {
   const place = mask
     .cumsum(-1)
     .sub(mask.sum(-1, true))
-    .add(scalar(count - 1, 'int32'));
+    .add(scalar(ending.length - 1, 'int32'));
   const atEnd = place.greaterEqual(scalar(0, 'int32')).cast('int32').mul(mask);
   const kept = ids.mul(scalar(1, 'int32').sub(atEnd));
-  return kept.add(place.add(scalar(first, 'int32')).mul(atEnd));
+  const tokens = gather(tensor1d(ending as number[], 'int32'), place.maximum(scalar(0, 'int32')));
+  return kept.add(tokens.mul(atEnd));
 }
 
 function layerParams(tensors: Tensors, prefix: string): Params {

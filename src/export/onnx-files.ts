@@ -14,6 +14,7 @@ import { embedderGraph } from './graph.js';
 import { OnnxEmbedder } from './onnx-embedder.js';
 import { writeOnnxFile } from './onnx-file.js';
 import { pooledGraphs } from './pooled-tokens.js';
+import { endingTokens } from './tokenizer-files.js';
 import { compareRows, verificationTexts, verifyFile } from './verify.js';
 
 export interface OnnxFilesOptions extends RuntimeOptions {
@@ -47,15 +48,16 @@ export async function writeOnnxFiles(
   const files: EmbedderFile[] = [];
   const external: string[] = [];
   const prepare = recipePreparer(model.recipe, tokenizer);
+  const ending = endingTokens(model.recipe, tokenizer);
   const onSets = evaluate === undefined ? undefined : await scoredModel(model, evaluate, runtime);
   for (const { name, pooled } of pooledGraphs(model.recipe, tokenizer)) {
-    const graph = embedderGraph(model, pooled);
+    const graph = embedderGraph(model, pooled, ending);
     for (const format of new Set(formats)) {
       const file = { path: `onnx/${name}${formatSuffix[format]}.onnx`, format, pooled };
       const path = join(folder, file.path);
       const inFloat32 =
         format === 'fp16'
-          ? await overflowingProducts(graph, verificationTexts(model, file), {
+          ? await overflowingProducts(graph, verificationTexts(model, { ...file, ending }), {
               scratch: join(folder, 'onnx', `${name}.ranges`),
               pooled,
               runtime: onCpu,
@@ -69,7 +71,7 @@ export async function writeOnnxFiles(
       if (written.external) external.push(basename(path));
       const embedder = await OnnxEmbedder.open(path, pooled, onCpu);
       try {
-        const verification = await verifyFile(file, embedder, { model, ...runtime });
+        const verification = await verifyFile({ ...file, ending }, embedder, { model, ...runtime });
         const sets = await onSets?.((texts) => embedder.encodeTokens(texts.map((text) => prepare(text))));
         files.push({
           ...file,

@@ -30,7 +30,6 @@ export function paddingSide({ pooling }: Pick<EmbeddingRecipe, 'pooling'>): Padd
  */
 export function tokenizerFiles(recipe: EmbeddingRecipe, tokenizer: TextTokenizer): TokenizerFiles {
   const bos = tokenizer.addBos ? tokenizer.bosTokenId : undefined;
-  const eos = appendsEos(recipe.pooling) || tokenizer.addEos ? tokenizer.eosTokenId : undefined;
   const config: Record<string, unknown> = { ...tokenizer.config };
   for (const key of ['chat_template', 'auto_map', 'processor_class', 'vocab_file', 'merges_file', 'backend'])
     Reflect.deleteProperty(config, key);
@@ -43,7 +42,7 @@ export function tokenizerFiles(recipe: EmbeddingRecipe, tokenizer: TextTokenizer
     truncation_side: 'right',
     pad_token: pad.content,
     add_bos_token: bos !== undefined,
-    add_eos_token: eos !== undefined,
+    add_eos_token: endToken(recipe, tokenizer) !== undefined,
     clean_up_tokenization_spaces: false,
   });
   return {
@@ -51,10 +50,7 @@ export function tokenizerFiles(recipe: EmbeddingRecipe, tokenizer: TextTokenizer
       ...tokenizer.json,
       truncation: null,
       padding: null,
-      post_processor: template(tokenizer, {
-        before: [bos],
-        after: [eos, ...specialTokens(recipe.pooling).map((token) => tokenizer.tokenId(token))],
-      }),
+      post_processor: template(tokenizer, { before: [bos], after: endingTokens(recipe, tokenizer) }),
     },
     config,
     specialTokens: Object.fromEntries(
@@ -65,6 +61,16 @@ export function tokenizerFiles(recipe: EmbeddingRecipe, tokenizer: TextTokenizer
     ),
     padTokenId: pad.id,
   };
+}
+
+/** What stands behind every text: the end token, the tokens of specialTokens pooling. */
+export function endingTokens(recipe: EmbeddingRecipe, tokenizer: TextTokenizer): readonly number[] {
+  const special = specialTokens(recipe.pooling).map((token) => tokenizer.tokenId(token));
+  return [endToken(recipe, tokenizer), ...special].filter((id) => id !== undefined);
+}
+
+function endToken({ pooling }: EmbeddingRecipe, tokenizer: TextTokenizer): number | undefined {
+  return appendsEos(pooling) || tokenizer.addEos ? tokenizer.eosTokenId : undefined;
 }
 
 /** `before text after` as the tokenizers library writes it; without either, only a byte-level post-processor, which adds nothing, stays. */

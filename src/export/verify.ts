@@ -21,21 +21,27 @@ const LEAST_COSINE = 0.999;
 
 export type VerifyOptions = RuntimeOptions;
 
+/** What the texts for a file depend on. */
+export type FileToVerify = Pick<EmbedderFile, 'pooled' | 'format'> & {
+  /** What stands behind every text. */
+  readonly ending: readonly number[];
+};
+
 /**
  * Texts of random tokens, of 1, 2, 17 and 128 tokens (and lengths between), with pool masks of the kind that a graph is for.
  * @param seed of the random tokens (default 0)
  */
 export function verificationTexts(
   model: EmbeddingModel,
-  { pooled, format }: Pick<EmbedderFile, 'pooled' | 'format'>,
+  { pooled, format, ending }: FileToVerify,
   seed = 0,
 ): TokenizedText[] {
   const { config } = model.decoder;
-  const more = (pooled.kind === 'afterPrefix' ? pooled.tokens : 0) + (config.embedding.added?.count ?? 0);
+  const more = (pooled.kind === 'afterPrefix' ? pooled.tokens : 0) + ending.length;
   const longest = positionLimit(config) - more;
   const lengths = format === 'float32' ? LENGTHS : [...LENGTHS, ...MORE_LENGTHS];
   return lengths.map((length, i) =>
-    randomText(Math.min(length, longest), pooled, { model, key: hashKey(seed, i) }),
+    randomText(Math.min(length, longest), { pooled, ending }, { model, key: hashKey(seed, i) }),
   );
 }
 
@@ -46,7 +52,7 @@ export function verificationTexts(
  * average below 0.999, or a number of any file is not finite
  */
 export async function verifyFile(
-  file: Pick<EmbedderFile, 'path' | 'pooled' | 'format'>,
+  file: FileToVerify & Pick<EmbedderFile, 'path'>,
   embedder: OnnxEmbedder,
   { model, ...runtime }: VerifyOptions & { readonly model: EmbeddingModel },
 ): Promise<Verification> {
@@ -79,23 +85,17 @@ export async function verifyFile(
 /** A text of random tokens with a pool mask of the kind that the graph is for. */
 function randomText(
   length: number,
-  pooled: PooledTokens,
+  { pooled, ending }: { readonly pooled: PooledTokens; readonly ending: readonly number[] },
   { model, key }: { readonly model: EmbeddingModel; readonly key: number },
 ): TokenizedText {
   const random = randomStream(key);
-  const tokens = length + (pooled.kind === 'afterPrefix' ? pooled.tokens : 0);
-  const ids = Int32Array.from({ length: tokens }, () => random.integer(model.decoder.config.vocab_size));
-  if (model.recipe.pooling.type === 'specialTokens') return withSpecialTokens(ids, model);
+  const own = length + (pooled.kind === 'afterPrefix' ? pooled.tokens : 0);
+  const drawn = Int32Array.from({ length: own }, () => random.integer(model.decoder.config.vocab_size));
+  const ids = Int32Array.from([...drawn, ...ending]);
+  const tokens = ids.length;
   const middle = (): Uint8Array =>
     new Uint8Array(tokens).fill(1, Math.floor(tokens / 4), Math.max(1, Math.floor((3 * tokens) / 4)));
   return { ids, pool: maskOfGraph(pooled, tokens) ?? middle() };
-}
-
-/** The same with its special tokens behind it. */
-function withSpecialTokens(ids: Int32Array, { decoder }: EmbeddingModel): TokenizedText {
-  const { first, count } = decoder.config.embedding.added ?? { first: 0, count: 0 };
-  const whole = Int32Array.from([...ids, ...Array.from({ length: count }, (_, i) => first + i)]);
-  return { ids: whole, pool: new Uint8Array(whole.length).fill(1) };
 }
 
 function joined(parts: readonly Embeddings[]): Embeddings {

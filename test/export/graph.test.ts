@@ -18,7 +18,7 @@ describe('the exported graph', () => {
       pooling: { type: 'weightedMean', layer: -1 },
     });
     const path = join(await temporary(), 'model.onnx');
-    await writeOnnxFile(path, embedderGraph(model, { kind: 'input' }));
+    await writeOnnxFile(path, embedderGraph(model, { kind: 'input' }, []));
     const embedder = await OnnxEmbedder.open(path, { kind: 'input' });
     const encoder = createModelEncoder(model);
     const text = fc
@@ -44,7 +44,7 @@ describe('the exported graph', () => {
   });
 
   it('uses standard operators only, names its axes, and stores each matrix as it is multiplied', async () => {
-    const { graph, weights, dimensionNames } = embedderGraph(await modelWith({}), { kind: 'all' });
+    const { graph, weights, dimensionNames } = embedderGraph(await modelWith({}), { kind: 'all' }, []);
     expect(graph.nodes.filter(({ domain }) => domain !== '')).toEqual([]);
     const names = new Set(weights.map(({ name }) => name));
     expect(graph.nodes.filter(({ op, inputs }) => op === 'Transpose' && names.has(inputs[0]!))).toEqual([]);
@@ -65,9 +65,9 @@ describe('the exported graph', () => {
 
   it('leaves no tensor behind', async () => {
     const model = await modelWith({});
-    embedderGraph(model, { kind: 'all' });
+    embedderGraph(model, { kind: 'all' }, []);
     const before = engine().memory().numTensors;
-    for (let i = 0; i < 3; i++) embedderGraph(model, { kind: 'last' });
+    for (let i = 0; i < 3; i++) embedderGraph(model, { kind: 'last' }, []);
     expect(engine().memory().numTensors).toBe(before);
   });
 });

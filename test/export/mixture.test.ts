@@ -15,7 +15,7 @@ it.each(['mixtral', 'qwen2-moe', 'qwen3-moe', 'olmoe', 'deepseek'])(
       { attention: 'bidirectional', pooling: { type: 'mean', layer: -1 } },
       `../mixtures/${family}`,
     );
-    const graph = embedderGraph(model, { kind: 'all' });
+    const graph = embedderGraph(model, { kind: 'all' }, []);
     expect(graph.graph.nodes.filter(({ domain }) => domain !== '')).toEqual([]);
     const path = join(await temporary(), 'model.onnx');
     await writeOnnxFile(path, graph);

@@ -6,6 +6,8 @@ import { exportFolder } from '../../src/export/folder.js';
 import { transformersJsType } from '../../src/export/formats/names.js';
 import { exportFormats } from '../../src/pooling/manifest.js';
 import type { EmbeddingRecipe } from '../../src/pooling/embedding-model.js';
+import { loadEmbeddingModel } from '../../src/pooling/load-model.js';
+import { variantFolder } from '../models/family-golden.js';
 import { encodeWith, largestDifference, modelWith, temporaryFolders, texts } from './models.js';
 
 const temporary = temporaryFolders();
@@ -78,9 +80,15 @@ describe('transformers.js opens the folder', () => {
 });
 
 describe('texts that transformers.js cuts at their end, special tokens and all', () => {
-  it.each(['last', 'mean'] as const)('%s', async (aggregate) => {
-    const pooling = { type: 'specialTokens', layer: -1, tokens: 3, aggregate } as const;
-    const model = await modelWith({ pooling, maxTokens: 7 });
+  const special = { type: 'specialTokens', layer: -1, tokens: 3 } as const;
+  const cut: readonly (readonly [string, EmbeddingRecipe['pooling']])[] = [
+    ['special tokens, the last', { ...special, aggregate: 'last' }],
+    ['special tokens, their mean', { ...special, aggregate: 'mean' }],
+    ['eos', { type: 'eos', layer: -1 }],
+    ['latent attention, eos', latent],
+  ];
+  it.each(cut)('%s', async (_name, pooling) => {
+    const model = await modelWith({ attention: 'bidirectional', pooling, maxTokens: 7 });
     const output = join(await temporary(), 'embedder');
     await exportFolder(model, output);
     env.localModelPath = dirname(output);
@@ -88,6 +96,25 @@ describe('texts that transformers.js cuts at their end, special tokens and all',
     const theirs = await AutoModel.from_pretrained('embedder', { dtype: 'fp32', device: 'cpu' });
     const inputs = tokenizer(texts, { padding: true, truncation: true }) as { input_ids: Tensor };
     expect(inputs.input_ids.dims).toEqual([texts.length, 7]);
+    const { sentence_embedding: vectors } = (await theirs(inputs)) as { sentence_embedding: Tensor };
+    await theirs.dispose();
+    expect(largestDifference(vectors.data as Float32Array, (await encodeWith(model)).data)).toBeLessThan(
+      1e-5,
+    );
+  });
+});
+
+describe('transformers.js opens an encoder', () => {
+  // Whole texts, and cut ones, which lose their [SEP] with their end there.
+  it.each([64, 7])('of at most %i tokens', async (maxTokens) => {
+    const loaded = await loadEmbeddingModel(variantFolder('bert'));
+    const model = { ...loaded, recipe: { ...loaded.recipe, maxTokens } };
+    const output = join(await temporary(), 'embedder');
+    await exportFolder(model, output);
+    env.localModelPath = dirname(output);
+    const tokenizer = await AutoTokenizer.from_pretrained('embedder');
+    const theirs = await AutoModel.from_pretrained('embedder', { dtype: 'fp32', device: 'cpu' });
+    const inputs: unknown = tokenizer(texts, { padding: true, truncation: true });
     const { sentence_embedding: vectors } = (await theirs(inputs)) as { sentence_embedding: Tensor };
     await theirs.dispose();
     expect(largestDifference(vectors.data as Float32Array, (await encodeWith(model)).data)).toBeLessThan(

@@ -104,7 +104,7 @@ describe('an exported graph gives the same', () => {
   it.each(poolings)('%s', async (_, config) => {
     const model = await modelWith({ pooling: poolingSchema.parse(config) });
     const path = join(await temporary(), 'model.onnx');
-    await writeOnnxFile(path, embedderGraph(model, { kind: 'all' }));
+    await writeOnnxFile(path, embedderGraph(model, { kind: 'all' }, []));
     const encoder = createModelEncoder(model, { threads: 1 });
     const embedder = await OnnxEmbedder.open(path, { kind: 'all' });
     try {
