@@ -93,23 +93,27 @@ export class ContrastiveLoss {
   /** InfoNCE, both ways where it is symmetric. */
   private addRanked(roles: RankedRoles, share: number): AddLoss {
     const { symmetric } = this.stage;
-    const weight = share / (symmetric ? 2 : 1);
+    // Without the other examples a positive has no negatives: the way back is 0, and the way there is the whole loss.
+    const weights = Float32Array.from(
+      roles.inBatch,
+      (inBatch) => share / roles.queries / (symmetric && inBatch === 1 ? 2 : 1),
+    );
     return async (values, gradients) => {
-      const there = await this.addOneWay(roles, weight, values, gradients);
+      const there = await this.addOneWay(roles, weights, values, gradients);
       if (!symmetric) return there;
       const length = roles.queries * this.options.width;
       const turned = ({ queries, documents }: Sides): Sides => ({
         queries: documents.subarray(0, length),
         documents: queries,
       });
-      return there + (await this.addOneWay(reversedRoles(roles), weight, turned(values), turned(gradients)));
+      return there + (await this.addOneWay(reversedRoles(roles), weights, turned(values), turned(gradients)));
     };
   }
 
-  /** Queries in blocks of a fixed number, the last filled up with blank ones: few shapes. */
+  /** Queries in blocks of a fixed number, the last filled up with blank ones: few shapes. `weights` [Q] of the queries' losses in the sum. */
   private async addOneWay(
     roles: RankedRoles,
-    weight: number,
+    weights: Float32Array,
     values: Sides,
     gradients: Sides,
   ): Promise<number> {
@@ -136,7 +140,7 @@ export class ContrastiveLoss {
           [rows, columns],
         ),
         weights: floatTensor(
-          Float32Array.from({ length: rows }, (_, row) => (row < count ? weight / roles.queries : 0)),
+          Float32Array.from({ length: rows }, (_, row) => weights[first + row] ?? 0),
           [rows],
         ),
       });

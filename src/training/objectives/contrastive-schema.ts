@@ -27,7 +27,7 @@ export const contrastiveShape = {
   temperature: z.number().gt(0).default(1),
   /** Whether the other examples of a batch are negatives. A set may say otherwise. */
   inBatch: z.boolean().default(true),
-  /** Adds the loss from the positives to the queries, and halves the sum. */
+  /** Adds the loss from the positives to the queries, and halves the sum; not without in-batch negatives: there is no way back then. */
   symmetric: z.boolean().default(false),
   /** Of each example, at most; another choice in each epoch where there are more. */
   hardNegatives: z.int().min(0).default(1),
