@@ -56,7 +56,10 @@ export const exampleSetSchema = z.discriminatedUnion('kind', [
     columns: z
       .strictObject({
         ...queryColumns,
-        /** Columns of one negative each, or one column of lists; the column `negatives`, or all further ones, where it is left out. */
+        /**
+         * Columns of one negative each (blank where a row has fewer), or one column of lists; the column `negatives`, or all further ones, where it is
+         * left out.
+         */
         negatives: z
           .union([column, z.array(column).min(1)])
           .transform((given) => (typeof given === 'string' ? [given] : given))

@@ -83,7 +83,9 @@ async function* rankedExamples(config: RankedConfig, path: string): AsyncGenerat
   const { query, positive, negatives, teacherScores } = columns;
   const asked = [query, positive, ...negatives, ...(teacherScores === undefined ? [] : [teacherScores])];
   for await (const row of readRows(path, { columns: asked })) {
-    const negativeTexts = negatives.flatMap((column) => textsAt(row, column));
+    // Not every tuple of a table has as many negatives as the longest.
+    const given = config.kind === 'tuples' ? negatives.filter((column) => !isBlank(row, column)) : negatives;
+    const negativeTexts = given.flatMap((column) => textsAt(row, column));
     const teacher = teacherScores === undefined ? undefined : numbersAt(row, teacherScores);
     if (teacher !== undefined && teacher.length !== negativeTexts.length + 1) {
       throw userError({
@@ -212,6 +214,11 @@ function textAt(row: DataRow, column: string): string {
   if (typeof value !== 'string' || value.trim() === '')
     throw wrongValue(row, column, 'a text that is not empty');
   return value;
+}
+
+function isBlank(row: DataRow, column: string): boolean {
+  const value = row.values[column] ?? '';
+  return typeof value === 'string' && value.trim() === '';
 }
 
 /** One text, or a list of them. */

@@ -122,6 +122,20 @@ describe.each(['jsonl', 'parquet'])('examples with lists from %s', (format) => {
   });
 });
 
+describe('tuples of a table', () => {
+  it('have as many negatives as a row has cells with a text', async () => {
+    const path = join(folder, 'ragged.tsv');
+    await writeFile(path, 'q\tp\tn1\tn2\tn3\na\tb\tc\td\te\nf\tg\t\th\t\ni\tj\t\t \t\n');
+    expect(await examplesOf({ kind: 'tuples', path })).toMatchObject([
+      { query: 'a', positive: 'b', negatives: ['c', 'd', 'e'] },
+      { query: 'f', positive: 'g', negatives: ['h'] },
+      { query: 'i', positive: 'j', negatives: [] },
+    ]);
+    // A triplet has one.
+    await expect(examplesOf({ kind: 'triplets', path })).rejects.toThrow(/ragged\.tsv:3.*column n1/);
+  });
+});
+
 describe('columns that are taken in their order', () => {
   it.each([
     ['anchor\tpositive\tnegative', ['a', 'b', 'c']],
