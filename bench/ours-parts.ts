@@ -1,7 +1,7 @@
 import { packTexts } from '../src/data/packing.js';
 import { preparer, type TextPreparer } from '../src/data/prompts.js';
 import { listedExamples, type RankedExample } from '../src/data/examples.js';
-import { batchIndices } from '../src/data/sampler.js';
+import { BatchSampler } from '../src/data/sampler.js';
 import { createTokenizer } from '../src/data/tokenizer.js';
 import { loadDecoder } from '../src/models/decoder.js';
 import { tuningSchema } from '../src/models/schema.js';
@@ -141,10 +141,10 @@ function inStepOrder({ batches }: Job, seed: number): readonly JobText[] {
   const batchTexts = textsOf(batches[0]).length;
   const count = batches.length * batchTexts;
   const placed = new Array<JobText>(count);
+  const sampler = new BatchSampler({ count, batchTexts, seed });
   for (const [step, batch] of batches.entries()) {
     const texts = textsOf(batch);
-    for (const [i, place] of batchIndices({ count, batchTexts, seed, step }).entries())
-      placed[place] = texts[i] ?? '';
+    for (const [i, place] of sampler.batch(step).entries()) placed[place] = texts[i] ?? '';
   }
   return placed;
 }

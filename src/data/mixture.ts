@@ -1,5 +1,5 @@
 import { hashKey } from '../shared/random.js';
-import { batchIndices } from './sampler.js';
+import { BatchSampler } from './sampler.js';
 import type { Example, ExampleSet } from './examples.js';
 
 export interface MixedSet {
@@ -29,45 +29,54 @@ export interface DrawnExample {
  */
 export class Mixture {
   private readonly turns: Turns;
+  /** Groups of examples of each set: whole batches, or single ones. */
+  private readonly samplers: readonly BatchSampler[];
 
   constructor(
     private readonly sets: readonly MixedSet[],
     private readonly options: MixtureOptions,
   ) {
+    const batchTexts = options.sameSet ? options.batchExamples : 1;
     this.turns = new Turns(sets.map(({ weight }) => weight));
+    this.samplers = sets.map(
+      ({ set: { count } }, set) => new BatchSampler({ count, batchTexts, seed: hashKey(options.seed, set) }),
+    );
   }
 
   batch(index: number): DrawnExample[] {
     const { batchExamples, sameSet } = this.options;
-    if (sameSet) {
-      const { set, number } = this.turns.at(index);
-      return this.draw(set, number, batchExamples);
-    }
-    return Array.from({ length: batchExamples }, (_, i) => {
-      const { set, number } = this.turns.at(index * batchExamples + i);
-      return this.draw(set, number, 1);
-    }).flat();
+    if (sameSet) return this.draw(this.turns.at(index));
+    return Array.from({ length: batchExamples }, (_, i) =>
+      this.draw(this.turns.at(index * batchExamples + i)),
+    ).flat();
   }
 
-  /** Group `number` of `size` examples of a set. */
-  private draw(set: number, number: number, size: number): DrawnExample[] {
+  /** Group `number` of a set's examples. */
+  private draw({ set, number }: Turn): DrawnExample[] {
     const { set: source } = this.sets[set] as MixedSet;
-    const perEpoch = Math.floor(source.count / Math.min(size, source.count));
-    const epoch = Math.floor(number / perEpoch);
-    const seed = hashKey(this.options.seed, set);
-    const chosen = batchIndices({ count: source.count, batchTexts: size, seed, step: number });
-    return [...chosen].map((index) => ({
+    const sampler = this.samplers[set] as BatchSampler;
+    const epoch = Math.floor(number / sampler.perEpoch);
+    return [...sampler.batch(number)].map((index) => ({
       set,
       example: source.example(index, epoch, this.options.negatives),
     }));
   }
 }
 
-/** Turns of several sets in proportion to their weights: always the one that is furthest behind its share. */
+/** Whose turn it is, and how often it had one before. */
+interface Turn {
+  readonly set: number;
+  readonly number: number;
+}
+
+/**
+ * Turns of several sets in proportion to their weights: always the one that is furthest behind its share. Asked in their order, each is a step on;
+ * an earlier one begins anew. So there is nothing to hold, however many turns a run has.
+ */
 class Turns {
   private readonly shares: readonly number[];
   private readonly counts: number[];
-  private readonly taken: { readonly set: number; readonly number: number }[] = [];
+  private taken = 0;
 
   constructor(weights: readonly number[]) {
     const sum = weights.reduce((total, weight) => total + weight, 0);
@@ -75,15 +84,21 @@ class Turns {
     this.counts = weights.map(() => 0);
   }
 
-  at(turn: number): { readonly set: number; readonly number: number } {
-    while (this.taken.length <= turn) {
-      const lag = this.shares.map(
-        (share, set) => share * (this.taken.length + 1) - (this.counts[set] as number),
-      );
-      const set = lag.indexOf(Math.max(...lag));
-      this.taken.push({ set, number: this.counts[set] as number });
-      this.counts[set] = (this.counts[set] as number) + 1;
+  at(turn: number): Turn {
+    if (turn < this.taken) {
+      this.taken = 0;
+      this.counts.fill(0);
     }
-    return this.taken[turn] as { set: number; number: number };
+    while (this.taken < turn) this.take();
+    return this.take();
+  }
+
+  private take(): Turn {
+    const lag = this.shares.map((share, set) => share * (this.taken + 1) - (this.counts[set] as number));
+    const set = lag.indexOf(Math.max(...lag));
+    const number = this.counts[set] as number;
+    this.counts[set] = number + 1;
+    this.taken += 1;
+    return { set, number };
   }
 }

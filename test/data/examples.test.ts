@@ -73,8 +73,12 @@ describe('mixture', () => {
       set: listedExamples(name, pairs(name, 50)),
       weight: 1 + 2 * i,
     }));
-    const mixture = new Mixture(sets, { batchExamples: 16, seed: 1, negatives: 1, sameSet: false });
+    const options = { batchExamples: 16, seed: 1, negatives: 1, sameSet: false };
+    const mixture = new Mixture(sets, options);
     const batch = mixture.batch(3);
+    // Backwards, and without those before it.
+    expect([2, 0, 3].map((index) => mixture.batch(index))[2]).toEqual(batch);
+    expect(mixture.batch(0)).toEqual(new Mixture(sets, options).batch(0));
     expect(batch.filter(({ set }) => set === 1)).toHaveLength(12);
     expect(new Set(batch.map(({ example }) => (example as RankedExample).query)).size).toBe(16);
   });

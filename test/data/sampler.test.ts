@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { batchIndices, longestHeldOrder } from '../../src/data/sampler.js';
+import { BatchSampler, longestHeldOrder } from '../../src/data/sampler.js';
 import { shuffledIndex } from '../../src/shared/random.js';
 
-describe('batchIndices', () => {
+describe('BatchSampler', () => {
   it('an epoch meets each text at most once and leaves out less than a batch', () => {
     fc.assert(
       fc.property(
@@ -14,9 +14,8 @@ describe('batchIndices', () => {
         (count, batchTexts, seed, epoch) => {
           const size = Math.min(count, batchTexts);
           const perEpoch = Math.floor(count / size);
-          const met = Array.from({ length: perEpoch }, (_, i) => [
-            ...batchIndices({ count, batchTexts, seed, step: epoch * perEpoch + i }),
-          ]);
+          const sampler = new BatchSampler({ count, batchTexts, seed });
+          const met = Array.from({ length: perEpoch }, (_, i) => [...sampler.batch(epoch * perEpoch + i)]);
           expect(met.every((batch) => batch.length === size)).toBe(true);
           const all = met.flat();
           expect(new Set(all).size).toBe(all.length);
@@ -30,12 +29,11 @@ describe('batchIndices', () => {
   it('depends on seed and step alone, whatever was asked before', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.nat(3), fc.nat(300)), { minLength: 2, maxLength: 20 }), (asked) => {
-        const first = asked.map(([seed, step]) => [
-          ...batchIndices({ count: 57, batchTexts: 8, seed, step }),
-        ]);
+        const samplers = [0, 1, 2, 3].map((seed) => new BatchSampler({ count: 57, batchTexts: 8, seed }));
+        const first = asked.map(([seed, step]) => [...samplers[seed]!.batch(step)]);
         const again = [...asked]
           .reverse()
-          .map(([seed, step]) => [...batchIndices({ count: 57, batchTexts: 8, seed, step })]);
+          .map(([seed, step]) => [...new BatchSampler({ count: 57, batchTexts: 8, seed }).batch(step)]);
         expect(again.reverse()).toEqual(first);
       }),
     );
@@ -43,7 +41,7 @@ describe('batchIndices', () => {
 
   it('epochs and seeds differ', () => {
     const batch = (seed: number, step: number): number[] => [
-      ...batchIndices({ count: 1000, batchTexts: 1000, seed, step }),
+      ...new BatchSampler({ count: 1000, batchTexts: 1000, seed }).batch(step),
     ];
     expect(batch(1, 0)).not.toEqual(batch(1, 1));
     expect(batch(1, 0)).not.toEqual(batch(2, 0));
@@ -51,7 +49,7 @@ describe('batchIndices', () => {
   });
 
   it('no texts, no batch', () => {
-    expect([...batchIndices({ count: 0, batchTexts: 8, seed: 1, step: 3 })]).toEqual([]);
+    expect([...new BatchSampler({ count: 0, batchTexts: 8, seed: 1 }).batch(3)]).toEqual([]);
   });
 });
 
@@ -76,7 +74,8 @@ describe('orders that are not held', () => {
 
   it('serve batches of four billion texts', () => {
     const count = 2 ** 32 - 1;
-    const [a, b] = [0, 1].map((step) => batchIndices({ count, batchTexts: 1000, seed: 3, step }));
+    const sampler = new BatchSampler({ count, batchTexts: 1000, seed: 3 });
+    const [a, b] = [0, 1].map((step) => sampler.batch(step));
     const all = new Set([...a!, ...b!]);
     expect(all.size).toBe(2000);
     expect(Math.max(...all)).toBeGreaterThan(2 ** 31);

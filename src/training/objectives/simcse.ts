@@ -4,7 +4,7 @@ import { floats, floatTensor, intTensor, type HostTensor } from '../../compiler/
 import type { Batch, TokenizedText } from '../../data/batch.js';
 import { packTexts, padTexts } from '../../data/packing.js';
 import type { TextPreparer } from '../../data/prompts.js';
-import { batchIndices } from '../../data/sampler.js';
+import { BatchSampler } from '../../data/sampler.js';
 import type { TextList } from '../../data/text-list.js';
 import { infoNce } from '../losses/info-nce.js';
 import { addSparsityPenalty } from '../losses/sparsity.js';
@@ -53,16 +53,13 @@ export function simcse(
     stage.compat === 'llm2vec'
       ? (texts: readonly TokenizedText[]) => [pooledPadding(texts, context)]
       : packed(stage);
+  const { batchTexts } = stage;
+  const sampler = new BatchSampler({ count: sentences.length, batchTexts, seed: context.seed });
   return {
     blocks: head.blocks,
     also: head.also,
     batch: (index) => {
-      const chosen = batchIndices({
-        count: sentences.length,
-        batchTexts: stage.batchTexts,
-        seed: context.seed,
-        step: index,
-      });
+      const chosen = sampler.batch(index);
       const first = [...chosen].map((sentence) => prepare(sentences.at(sentence) as string));
       const second =
         prepareSecond === prepare

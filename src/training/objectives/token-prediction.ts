@@ -1,6 +1,6 @@
 import type { TokenizedText } from '../../data/batch.js';
 import { packTexts } from '../../data/packing.js';
-import { batchIndices } from '../../data/sampler.js';
+import { BatchSampler } from '../../data/sampler.js';
 import type { ChunkList } from '../../data/token-chunks.js';
 import type { TextTokenizer } from '../../data/tokenizer.js';
 import { hashKey, hashString } from '../../shared/random.js';
@@ -34,16 +34,12 @@ function tokenPrediction(
   },
 ): Objective<PredictionBatch> {
   const head = new VocabularyHead(context);
+  const { batchTexts } = stage;
+  const sampler = new BatchSampler({ count: chunks.length, batchTexts, seed: context.seed });
   return {
     blocks: context.decoder.config.num_hidden_layers,
     batch: (index) => {
-      const chosen = batchIndices({
-        count: chunks.length,
-        batchTexts: stage.batchTexts,
-        seed: context.seed,
-        step: index,
-      });
-      const predictions = [...chosen].map((chunk, number) =>
+      const predictions = [...sampler.batch(index)].map((chunk, number) =>
         predict(chunks.at(chunk) as TokenizedText, number, index),
       );
       const texts = predictions.map(({ text }) => text);

@@ -1,5 +1,5 @@
 import { TensorPool } from '../../compiler/pool.js';
-import { batchIndices } from '../../data/sampler.js';
+import { BatchSampler } from '../../data/sampler.js';
 import type { TextTokenizer } from '../../data/tokenizer.js';
 import { DecoderRunner } from '../../models/decoder-runner.js';
 import type { Decoder } from '../../models/decoder.js';
@@ -67,6 +67,8 @@ export function createWord2VecStage(options: Word2VecStageOptions): StageRunner 
   const encoder = new PackedEncoder({ runner, model: { decoder, recipe }, poolingTensors: {}, pool });
   const prepare = recipePreparer(recipe, tokenizer);
   let updates = 0;
+  const { batchTexts } = stage;
+  const sampler = new BatchSampler({ count: sentences.length, batchTexts, seed });
   const memoryParts = {
     process: 150e6,
     weights: 8 * input.length,
@@ -82,9 +84,7 @@ export function createWord2VecStage(options: Word2VecStageOptions): StageRunner 
     },
     step: (index) => {
       const rate = learningRateAt(index, stage);
-      const { batchTexts } = stage;
-      const texts = batchIndices({ count: sentences.length, batchTexts, seed, step: index });
-      const result = trainer.train(texts, { rate, key: hashKey(seed, index) });
+      const result = trainer.train(sampler.batch(index), { rate, key: hashKey(seed, index) });
       updates += 1;
       runner.parametersChanged();
       return Promise.resolve({
@@ -110,11 +110,7 @@ export function createWord2VecStage(options: Word2VecStageOptions): StageRunner 
         weightCopies: 1,
         memoryEstimate: Object.values(memoryParts).reduce((sum, bytes) => sum + bytes, 0),
         memoryParts,
-        firstBatch: [
-          ...batchIndices({ count: sentences.length, batchTexts: stage.batchTexts, seed, step: 0 }),
-        ]
-          .slice(0, 8)
-          .map((text) => tokenizer.decode(sentences.at(text))),
+        firstBatch: [...sampler.batch(0)].slice(0, 8).map((text) => tokenizer.decode(sentences.at(text))),
       }),
     dispose: async () => {
       await encoder.dispose();
