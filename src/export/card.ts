@@ -318,7 +318,7 @@ function sentenceTransformers(
 ): string {
   const title = '### sentence-transformers';
   if ('reason' in stock)
-    return `${title}\n\nNot with this model: ${stock.reason}. There is no \`modules.json\`; a \`SentenceTransformer\` made of this folder would pool in another way without saying so. Use the ONNX file.`;
+    return `${title}\n\nNot with this model: ${stock.reason}. \`modules.json\` names a module that does not exist, so that a \`SentenceTransformer\` stops there and does not pool in another way without saying so. Use the ONNX file.`;
   return `${title}
 
 \`\`\`python

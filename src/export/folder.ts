@@ -19,6 +19,7 @@ import { writeOnnxFiles, type OnnxFilesOptions } from './onnx-files.js';
 import {
   DENSE_WEIGHTS,
   denseWeights,
+  noStockModules,
   plainPrompts,
   promptFiles,
   stockFiles,
@@ -75,9 +76,7 @@ export async function exportFolder(
       'tokenizer_config.json': forTools.config,
       'special_tokens_map.json': forTools.specialTokens,
       ...('reason' in stock
-        ? plain === undefined
-          ? {}
-          : promptFiles(plain, recipe.maxTokens)
+        ? { ...noStockModules(), ...(plain === undefined ? {} : promptFiles(plain, recipe.maxTokens)) }
         : stockFiles(stock, { hiddenSize: decoder.config.hidden_size, maxTokens: recipe.maxTokens })),
     };
     await writeFileAtomic(join(folder, 'tokenizer.json'), JSON.stringify(forTools.json));

@@ -171,6 +171,15 @@ export function stockFiles(
   };
 }
 
+/**
+ * A module that does not exist, where no stock modules do the same: sentence-transformers stops at its name. Without modules.json it would put a
+ * mean of its own behind the weights, and give other vectors without a word.
+ */
+export function noStockModules(): Record<string, unknown> {
+  const type = 'sentence_transformers.models.no_stock_module_does_this_pooling_see_README';
+  return { 'modules.json': [{ idx: 0, name: '0', path: '', type }] };
+}
+
 function denseConfig(head: DenseHead, hiddenSize: number): JsonObject {
   const { dimensions } = head;
   const { bias, activation } = head.type === 'dense' ? head : { bias: false, activation: 'none' };

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll } from 'vitest';
@@ -57,6 +57,13 @@ export function temporaryFolders(): () => Promise<string> {
     made.push(folder);
     return folder;
   };
+}
+
+/** Whether sentence-transformers finds modules in a folder, and does not stop at one that it does not have. */
+export async function hasStockModules(folder: string): Promise<boolean> {
+  const modules = JSON.parse(await readFile(join(folder, 'modules.json'), 'utf8')) as { type: string }[];
+  const stock = ['Transformer', 'Pooling', 'Dense', 'Normalize'];
+  return modules.every(({ type }) => stock.includes(type.replace('sentence_transformers.models.', '')));
 }
 
 export function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
