@@ -2,6 +2,7 @@
 import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { describeSystemError, UserError } from '../src/shared/errors.js';
+import { atPath } from '../src/shared/files.js';
 import { packageVersions } from '../src/shared/package.js';
 import { calibrateCommand } from './commands/calibrate.js';
 import { dataCommand } from './commands/data.js';
@@ -81,7 +82,8 @@ function report(error: unknown): void {
 
 // A reader such as `head` that has seen enough is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  process.exit(error.code === 'EPIPE' ? 0 : 1);
+  if (error.code !== 'EPIPE') report(atPath(error, () => 'standard output'));
+  process.exit();
 });
 
 await main(hideBin(process.argv)).catch(report);

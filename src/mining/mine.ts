@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import type { RankedExample } from '../data/examples.js';
 import type { Embeddings } from '../pooling/packed-encoder.js';
 import { userError } from '../shared/errors.js';
-import { exists, writeFileAtomic } from '../shared/files.js';
+import { atPath, exists, writeAt, writeFileAtomic } from '../shared/files.js';
 import type { Hits } from './best-documents.js';
 import { ceilingOf, chooseNegatives, type NegativeChoice } from './choose-negatives.js';
 import { exactSearch } from './search.js';
@@ -244,7 +244,11 @@ async function openLines(folder: string) {
     counts: state.counts as MineResult,
     append: async (text: string, { done, counts }: State): Promise<void> => {
       const content = Buffer.from(text, 'utf8');
-      await file.write(content, 0, content.length, bytes);
+      await writeAt(file, content, bytes).catch((error: unknown) => {
+        throw atPath(error, () => path);
+      });
+      // A state that outlives a power cut must not tell of lines that did not.
+      await file.datasync();
       bytes += content.length;
       await writeFileAtomic(statePath, JSON.stringify({ done, bytes, counts }));
     },

@@ -1,5 +1,6 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import type { Embeddings } from '../pooling/packed-encoder.js';
+import { atPath } from '../shared/files.js';
 import { sharedFloats } from '../shared/worker-thread.js';
 
 /** Texts that are embedded and written together. */
@@ -34,10 +35,13 @@ export async function storedVectors(
       const group = texts.slice(done, done + GROUP);
       const { data } = await encode(group);
       await file.appendFile(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      await file.datasync();
       done += group.length;
       onProgress?.(done);
     }
     return { rows: texts.length, dimensions, data: await readFloats(file, texts.length * dimensions) };
+  } catch (error) {
+    throw atPath(error, (at = path) => at);
   } finally {
     await file.close();
   }

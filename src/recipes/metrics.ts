@@ -1,6 +1,6 @@
 import { appendFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { writeFileAtomic } from '../shared/files.js';
+import { atPath, writeFileAtomic } from '../shared/files.js';
 
 /** One line of metrics.jsonl: what happened after `step` steps of `stage`. */
 export interface MetricsRecord {
@@ -12,7 +12,11 @@ export interface MetricsRecord {
 
 /** Appends one JSON line at once, so that a killed run leaves whole lines. Values that JSON lacks (NaN) become null. */
 export function appendMetrics(path: string, record: MetricsRecord): void {
-  appendFileSync(path, `${JSON.stringify({ time: new Date().toISOString(), ...record })}\n`);
+  try {
+    appendFileSync(path, `${JSON.stringify({ time: new Date().toISOString(), ...record })}\n`);
+  } catch (error) {
+    throw atPath(error, () => path);
+  }
 }
 
 /** The whole lines of metrics.jsonl; none where there is no such file yet. */

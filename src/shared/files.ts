@@ -25,9 +25,26 @@ export async function writeAtomic(path: string, write: (file: FileHandle) => Pro
   } catch (error) {
     await file.close().catch(() => undefined);
     await rm(temporary, { force: true });
-    throw error;
+    throw atPath(error, () => path);
   }
   await syncFolder(folder);
+}
+
+/** Writes all of `content` at `position`: one write may take a part alone, as where the disk is all but full. */
+export async function writeAt(file: FileHandle, content: Uint8Array, position: number): Promise<void> {
+  for (let written = 0; written < content.length;) {
+    const left = content.length - written;
+    written += (await file.write(content, written, left, position + written)).bytesWritten;
+  }
+}
+
+/** What the system says of a write, such as a full disk, names no file, or the temporary one: it shall name the one that was to be written. */
+export function atPath(error: unknown, name: (path: string | undefined) => string): unknown {
+  if (error instanceof Error && 'syscall' in error) {
+    const system = error as NodeJS.ErrnoException;
+    system.path = name(system.path);
+  }
+  return error;
 }
 
 /** Fills a new folder under a temporary name and renames it into place, so that it is whole or absent; replaces an older one. */
@@ -55,7 +72,7 @@ export async function writeFolderAtomic(
     // The older one is put back, unless somebody else was faster with a new one.
     if (replaced && !(await exists(path))) await rename(old, path).catch(() => undefined);
     await rm(temporary, { recursive: true, force: true });
-    throw error;
+    throw atPath(error, (at = path) => (at.startsWith(temporary) ? path + at.slice(temporary.length) : at));
   }
 }
 

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -52,7 +52,7 @@ function mountSmall(name: string): string | undefined {
   }
 }
 
-const oneSentence = ({ status, stderr }: CommandResult, pattern: RegExp): void => {
+const oneSentence = ({ status, stderr }: Pick<CommandResult, 'status' | 'stderr'>, pattern: RegExp): void => {
   expect(stderr.trimEnd().split('\n').at(-1)).toMatch(pattern);
   expect(stderr).not.toMatch(/^\s+at |internal:/m);
   expect(status).toBe(2);
@@ -141,6 +141,57 @@ describe('no room and no right to write', () => {
     expect(leftovers).toEqual([]);
   });
 
+  it('a full disk, whatever is written: one sentence that names it, nothing half-written, and mining goes on', async (context) => {
+    const disk = mountSmall('full');
+    if (disk === undefined) return context.skip();
+    const filler = join(disk, 'filler');
+    const lines = Array.from({ length: 300 }, (_, i) => `the cat ${i} sat`);
+    await writeFile(join(folder, 'lines.txt'), `${lines.join('\n')}\n`);
+    await writeFile(
+      join(folder, 'pairs.tsv'),
+      `query\tpositive\n${lines.map((line) => `${line}\t${line} on that mat\n`).join('')}`,
+    );
+    const model = join(root, 'test/golden/llama/base');
+    const sets = ['--tasks', 'WordNetSTS', '--every-nth-row', '20'];
+    const works: Readonly<Record<string, readonly string[]>> = {
+      'vectors.jsonl': ['embed', '--input', 'lines.txt'],
+      'vectors.npy': ['embed', '--input', 'lines.txt'],
+      embedder: ['export'],
+      results: ['evaluate', ...sets],
+      'mined.jsonl': ['mine', '--input', 'pairs.tsv'],
+    };
+    const run = (name: string, output: string): Promise<CommandResult> =>
+      lmvec([...works[name]!, '--model', model, '--output', join(output, name)], { cwd: folder });
+    await fill(disk, filler);
+    for (const name of Object.keys(works).reverse()) {
+      // What mining has found until then fits in.
+      if (name !== 'mined.jsonl') await fill(disk, join(disk, 'filler2'), 0);
+      oneSentence(await run(name, disk), new RegExp(`full/${name}.*: no space is left`));
+      await rm(join(disk, 'filler2'), { force: true });
+    }
+    // The folders of results are there, empty.
+    const left = (await readdir(disk, { recursive: true, withFileTypes: true })).filter((entry) =>
+      entry.isFile(),
+    );
+    expect(left.filter(({ parentPath }) => !parentPath.endsWith('.work')).map(({ name }) => name)).toEqual([
+      'filler',
+    ]);
+    await rm(filler);
+    expect((await run('mined.jsonl', disk)).status).toBe(0);
+    expect((await run('mined.jsonl', folder)).status).toBe(0);
+    const [there, here] = await Promise.all(
+      [disk, folder].map((at) => readFile(join(at, 'mined.jsonl'), 'utf8')),
+    );
+    expect(there).toBe(here);
+  });
+
+  it('standard output that takes nothing more', async () => {
+    const words = `embed --model ${join(root, 'test/golden/llama/base')} --input texts.txt > /dev/full`;
+    const script = `${process.execPath} --import ${import.meta.resolve('tsx')} ${join(root, 'scripts/lmvec.ts')} ${words}`;
+    const result = spawnSync('sh', ['-c', script], { cwd: folder, encoding: 'utf8' });
+    oneSentence(result, /^standard output: cannot write: no space is left$/);
+  });
+
   it('a read-only folder', async (context) => {
     const disk = mountSmall('read-only');
     if (disk === undefined) return context.skip();
@@ -150,8 +201,8 @@ describe('no room and no right to write', () => {
   });
 });
 
-/** Leaves a few kilobytes. */
-async function fill(disk: string, path: string): Promise<void> {
+/** Leaves a few kilobytes, or nothing. */
+async function fill(disk: string, path: string, left = 8192): Promise<void> {
   const { bavail, bsize } = await statfs(disk);
-  await writeFile(path, Buffer.alloc(Math.max(0, bavail * bsize - 8192)));
+  await writeFile(path, Buffer.alloc(Math.max(0, bavail * bsize - left)));
 }

@@ -4,6 +4,7 @@ import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { UserError, describeSystemError, userError } from '../errors.js';
+import { atPath, writeAt } from '../files.js';
 import { hubFetch } from './fetch.js';
 import type { HubOptions } from './options.js';
 
@@ -122,6 +123,8 @@ async function fetchRest(
       size: file.size,
       stallMilliseconds: options.stallMilliseconds,
     });
+  } catch (error) {
+    throw isOurs(error) ? atPath(error, () => partial) : error;
   } finally {
     await handle.close();
   }
@@ -159,8 +162,7 @@ async function writeBody(
       const part = next.value;
       // More than was promised is not written: a lying server does not fill the disk.
       const room = Math.min(part.length, size - at);
-      for (let written = 0; written < room;)
-        written += (await handle.write(part, written, room - written, at + written)).bytesWritten;
+      await writeAt(handle, part.subarray(0, room), at);
       at += room;
       if (room < part.length) throw new WrongBytes('more bytes than promised');
     }
