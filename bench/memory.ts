@@ -6,7 +6,7 @@ import { hideBin } from 'yargs/helpers';
 import { parseMemorySize } from '../src/config/sizes.js';
 import { caseNames, configOf, titleOf, type CasePlace } from './memory/cases.js';
 import { measureRun, type MemoryReport } from './memory/measure.js';
-import { nodeCommand, runSide } from './processes.js';
+import { ownEnvironment, nodeCommand, runSide } from './processes.js';
 
 /**
  * Runs of the product, each in a process of its own: what it was told to take, expected to take, and took at its peak, from the first line of
@@ -90,8 +90,7 @@ async function measure(name: string, place: CasePlace, memoryLimitGb: number): P
     label: 'memory',
     command,
     arguments: [...words, '--run', path],
-    // As the first line of the program `lmvec` has it.
-    environment: { MALLOC_MMAP_THRESHOLD_: '1048576' },
+    environment: ownEnvironment,
     memoryLimitGb,
   });
   if (outcome.status !== 'done') throw new Error(`${name}: ${JSON.stringify(outcome)}`);

@@ -19,6 +19,9 @@ export type SideOutcome =
   | { readonly status: 'does not fit'; readonly peakRssGb: number }
   | { readonly status: 'failed'; readonly reason: string };
 
+/** What the first line of the program `lmvec` sets. */
+export const ownEnvironment = { MALLOC_MMAP_THRESHOLD_: '1048576' };
+
 const watchEveryMs = 100;
 /** Below this the machine itself is in danger, whoever took the memory. */
 const leastAvailableGb = 0.7;

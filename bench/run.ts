@@ -21,7 +21,7 @@ import {
 } from './jobs.js';
 import { methodsCommand } from './methods.js';
 import { checkPeerPythons, runPeer, type PeerSettings } from './peers.js';
-import { nodeCommand, runSide, type SideOutcome } from './processes.js';
+import { ownEnvironment, nodeCommand, runSide, type SideOutcome } from './processes.js';
 import { greatestDifference, resultLine, tokensPerSecond, type Measured } from './report.js';
 
 const log = createLogger();
@@ -134,7 +134,7 @@ function runOurs(commandLine: readonly string[], settings: Settings): Promise<Si
     label: 'lmvec',
     command: node.command,
     arguments: [...node.arguments, ...commandLine],
-    environment: {},
+    environment: ownEnvironment,
     memoryLimitGb: settings.memoryLimitGb,
   });
 }
