@@ -1,27 +1,16 @@
-import type { Tensor } from '@tensorflow/tfjs';
-import {
-  compile,
-  compileGradient,
-  type CompiledFunction,
-  type CompiledGradient,
-  type HostTensors,
-} from '../compiler/compile.js';
+import { compile, type CompiledFunction, type HostTensors } from '../compiler/compile.js';
 import { floats, intTensor, type HostTensor } from '../compiler/program.js';
-import type { Tensors } from '../compiler/trace.js';
 import type { Batch } from '../data/batch.js';
 import { padTexts } from '../data/packing.js';
 import { internalError } from '../shared/errors.js';
-import type { KeysValues } from './attention.js';
-import { BlockMasks, DROPOUT, type DropoutContext } from './block-masks.js';
-import { block, type BlockInput } from './block.js';
-import { blockPrefix, type BlockConfig, type DecoderConfig } from './decoder-config.js';
+import { BlockMasks, type DropoutContext } from './block-masks.js';
+import { compileBlocks, releasePrograms, type BlockPrograms } from './block-programs.js';
+import { blockPrefix } from './decoder-config.js';
 import { EmbeddingGradients } from './embedding-gradients.js';
-import type { BlockDropout } from './layers.js';
 import { maskKind, maskKinds, maskName } from './layer-masks.js';
 import { PAST_KEY, PAST_VALUE, PrefixCache, type PrefixStates } from './prefix.js';
 import { prelude, PREFIX } from './prelude.js';
 import { addTo, type GradientSink } from './gradient-sink.js';
-import type { RouterOutput } from './router.js';
 import { pastMasks, type RowPast } from './row-past.js';
 import { RunnerWeights } from './runner-weights.js';
 import type { ForwardOptions, LayerRouter, Pass, Runner, RunnerOptions } from './runner.js';
@@ -52,19 +41,6 @@ interface KeptPass extends Pass {
 /** Large enough that the cost of starting some 400 operators (about 6 ms) is small, small enough for the last-level cache. */
 export const WHOLE_TILE_TOKENS = 1024;
 
-/** The programs of one structure of blocks. */
-interface BlockPrograms {
-  /** The block alone, for passes that keep nothing. */
-  readonly inference: CompiledFunction;
-  /** The same with its keys and values. */
-  readonly keysValues: CompiledFunction;
-  /** The same with what its router says; undefined where it has none. */
-  readonly routed: CompiledFunction | undefined;
-  readonly gradient: CompiledGradient;
-  /** Trainable weights by their names without the layer's prefix. */
-  readonly trainable: readonly string[];
-}
-
 /**
  * Runs a decoder block by block: one compiled block serves all layers of its structure, with each layer's weights as inputs. Layers are
  * the outer loop and tiles the inner one, so that a layer's weights stay in the cache.
@@ -93,34 +69,7 @@ export class DecoderRunner implements Runner {
     });
     this.keepsMasks = options.policy === 'all';
     this.embeddingGradients = new EmbeddingGradients(decoder.config, new Set(trainable.keys()), runtime);
-    const ofBlocks = { ...runtime, precision };
-    const gradient = { ...ofBlocks, policy: options.policy ?? 'blockInputs' };
-    this.blocks = decoder.config.structures.map((config, structure) => {
-      const local = localNames(decoder.config, structure, trainable.keys());
-      const fn = (inputs: Tensors): Tensor => this.blockFunction(structure, inputs);
-      const withRouter = (inputs: Tensors): Tensors => {
-        const heard: Record<string, Tensor> = {};
-        const onRouter = (router: RouterOutput): void => void Object.assign(heard, router);
-        const output = this.blockFunction(structure, inputs, { onRouter });
-        return { output, ...heard };
-      };
-      const withKeysValues = (inputs: Tensors): Tensors => {
-        const heard: Record<string, Tensor> = {};
-        const onKeysValues = (own: KeysValues): void => void Object.assign(heard, own);
-        const output = this.blockFunction(structure, inputs, { onKeysValues });
-        return { output, ...heard };
-      };
-      return {
-        trainable: local,
-        gradient: compileGradient(fn, { ...gradient, name: 'block', wrt: ['x', ...local] }),
-        inference: compile((inputs) => ({ output: fn(inputs) }), { ...ofBlocks, name: 'block' }),
-        keysValues: compile(withKeysValues, { ...ofBlocks, name: 'block with keys and values' }),
-        routed:
-          config.feedForward.kind === 'experts'
-            ? compile(withRouter, { ...ofBlocks, name: 'block with router' })
-            : undefined,
-      };
-    });
+    this.blocks = compileBlocks(options);
     const adapted = [...trainable.keys()].some((name) => name.includes('.lora_'));
     this.dropout = new BlockMasks(decoder.config, pool, {
       attention: options.attentionDropout ?? 0,
@@ -269,12 +218,7 @@ export class DecoderRunner implements Runner {
 
   async dispose(): Promise<void> {
     await this.prelude.release();
-    for (const { inference, keysValues, routed, gradient } of this.blocks) {
-      await inference.release();
-      await keysValues.release();
-      await routed?.release();
-      await gradient.release();
-    }
+    for (const programs of this.blocks) await releasePrograms(programs);
     await this.embeddingGradients.dispose();
     this.weights.clear();
   }
@@ -336,29 +280,6 @@ export class DecoderRunner implements Runner {
     }
   }
 
-  private blockFunction(
-    structure: number,
-    inputs: Tensors,
-    heard: Pick<BlockInput, 'onKeysValues' | 'onRouter'> = {},
-  ): Tensor {
-    const { decoder, attentionDropout = 0, adapterDropout = 0, adapterScale = 0 } = this.options;
-    const { x, mask, cos, sin } = inputs as { x: Tensor; mask: Tensor; cos?: Tensor; sin?: Tensor };
-    const masks = Object.fromEntries(
-      Object.entries(inputs)
-        .filter(([name]) => name.startsWith(DROPOUT))
-        .map(([name, tensor]) => [name.slice(DROPOUT.length), tensor]),
-    );
-    const dropout: BlockDropout | undefined =
-      Object.keys(masks).length === 0
-        ? undefined
-        : { masks, keepAttention: 1 - attentionDropout, keepAdapter: 1 - adapterDropout };
-    const { [PAST_KEY]: key, [PAST_VALUE]: value } = inputs;
-    const past = key === undefined || value === undefined ? {} : { past: { key, value } };
-    const turned = cos === undefined || sin === undefined ? undefined : { cos, sin };
-    const config = decoder.config.structures[structure] as BlockConfig;
-    return block(inputs, { x, mask, rotation: turned, dropout, adapterScale, ...past, ...heard }, config);
-  }
-
   private programsOf(layer: number): BlockPrograms {
     const programs = this.blocks[this.options.decoder.config.layers[layer]?.structure ?? -1];
     if (programs === undefined) throw internalError(`no layer ${layer}`);
@@ -389,11 +310,4 @@ function movedBy({ data, dims }: HostTensor, count: number): HostTensor {
     (data as Int32Array).map((position) => position + count),
     dims,
   );
-}
-
-/** Trainable weights of the layers of one structure, by their names without the layer's prefix. */
-function localNames(config: DecoderConfig, structure: number, trainable: Iterable<string>): string[] {
-  const first = config.layers.findIndex((layer) => layer.structure === structure);
-  const prefix = blockPrefix(config, first);
-  return [...trainable].filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
 }
