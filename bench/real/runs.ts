@@ -47,6 +47,11 @@ export const comparisons: readonly (readonly [
     poolingSeeds.map((seed) => `latent-${seed}`),
     poolingSeeds.map((seed) => `mean-${seed}`),
   ],
+  [
+    'special tokens against mean, three seeds',
+    poolingSeeds.map((seed) => `special-${seed}`),
+    poolingSeeds.map((seed) => `mean-${seed}`),
+  ],
   ['mined against random negatives', ['mined-negatives'], ['random-negatives']],
   ['CoSENT on STSb train against untouched', ['cosent'], ['untouched-prompt']],
 ];
@@ -88,6 +93,9 @@ export function realRuns(settings: RunSettings): readonly RealRun[] {
     },
     ...pooling('mean', 'supervised, mean pooling, no prompt', []),
     ...pooling('latent', 'supervised, latent attention, no prompt', [`pooling=${latent}`]),
+    ...pooling('special', 'supervised, three trained special tokens, their mean, no prompt', [
+      'pooling={type: specialTokens, tokens: 3, aggregate: mean}',
+    ]),
     {
       name: 'random-negatives',
       title: 'pairs with random negatives, PromptEOL',
