@@ -57,7 +57,8 @@ export async function verifyFile(
   { model, ...runtime }: VerifyOptions & { readonly model: EmbeddingModel },
 ): Promise<Verification> {
   const texts = verificationTexts(model, file);
-  const encoder = createModelEncoder(model, runtime);
+  // Few texts, and the file's own weights are in memory too.
+  const encoder = createModelEncoder(model, { ...runtime, copies: 1 });
   const expected = await encoder.encodeTokens(texts).finally(() => encoder.dispose());
   const alone: Embeddings[] = [];
   for (const text of texts) alone.push(await embedder.run([text], 'right'));

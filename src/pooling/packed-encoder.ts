@@ -278,6 +278,8 @@ export function createModelEncoder(
     readonly prefix?: boolean;
     /** Whether an answer's keys and values are kept from token to token (default true). */
     readonly cache?: boolean;
+    /** Copies of the weights, at most: 1 is slower and takes the least memory (default: the fastest). */
+    readonly copies?: number;
   } = {},
 ): ModelEncoder {
   const pool = new TensorPool(options.device);
@@ -288,6 +290,7 @@ export function createModelEncoder(
     pool,
     ...(options.threads === undefined ? {} : { threads: options.threads }),
     ...(options.computePrecision === undefined ? {} : { computePrecision: options.computePrecision }),
+    ...(options.copies === undefined ? {} : { copies: options.copies }),
   });
   const shapes = savedShapes(model.recipe.pooling, model.decoder.config);
   const poolingTensors = Object.fromEntries(
