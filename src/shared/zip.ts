@@ -100,6 +100,8 @@ export async function unpackEntry(
       else await pipeline(packed, createInflateRaw(), limited, sink);
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
+      // Where packed data ends before the bytes that it was given, its reader is stopped.
+      if (code === 'ABORT_ERR') throw damaged('packed data that ends too soon');
       throw code?.startsWith('Z_') === true ? damaged(message) : error;
     }
   } else sink.end();
