@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { fuzzedFormats } from './fuzz/formats.js';
@@ -136,9 +136,9 @@ async function keep(
   console.error(`${format} ${index}: ${error.split('\n').slice(0, 6).join('\n  ')}`);
   const parts = mutated((await fuzzedFormats[format]?.originals()) ?? [], seed, index);
   for (const [name, bytes] of Object.entries(parts)) {
-    const folder = join(output, format, String(index));
-    await mkdir(folder, { recursive: true });
-    await writeFile(join(folder, name), bytes);
+    const path = join(output, format, String(index), name);
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, bytes);
   }
 }
 

@@ -117,6 +117,15 @@ export class ForeignOnnxEmbedder {
   /** With special tokens; a text that is too long loses its end, its last special token stays. */
   private tokens(text: string): readonly number[] {
     const ids = this.tokenizer.encode(text, { add_special_tokens: true }).ids.map((id) => id ?? 0);
+    // A post-processor gives what its file says.
+    const wrong: unknown = ids.find((id) => !Number.isSafeInteger(id) || id < 0);
+    if (wrong !== undefined)
+      throw userError({
+        what: 'a token is no number',
+        where: join(this.folder, 'tokenizer.json'),
+        got: String(wrong).slice(0, 60),
+        expected: 'whole numbers from 0',
+      });
     if (ids.length <= this.maxTokens) return ids;
     const bare = this.tokenizer.encode(text, { add_special_tokens: false }).ids.length;
     const empty = this.tokenizer.encode('', { add_special_tokens: true }).ids.length;

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fuzzedFormats } from '../../bench/fuzz/formats.js';
 import { mutated, type Parts } from '../../bench/fuzz/mutate.js';
@@ -44,8 +44,12 @@ describe.each(Object.keys(fuzzedFormats))('%s', (format) => {
   const kept = join(found, format);
   it.runIf(existsSync(kept))('inputs that once were read wrongly', async () => {
     for (const name of readdirSync(kept)) {
-      const files = readdirSync(join(kept, name));
-      const parts = Object.fromEntries(files.map((file) => [file, readFileSync(join(kept, name, file))]));
+      const files = readdirSync(join(kept, name), { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => join(entry.parentPath, entry.name));
+      const parts = Object.fromEntries(
+        files.map((file) => [relative(join(kept, name), file), readFileSync(file)]),
+      );
       expect([name, await failureOf(format, parts)]).toEqual([name, undefined]);
     }
   });
