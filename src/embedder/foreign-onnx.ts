@@ -123,7 +123,7 @@ export class ForeignOnnxEmbedder {
       throw userError({
         what: 'a token is no number',
         where: join(this.folder, 'tokenizer.json'),
-        got: String(wrong).slice(0, 60),
+        got: JSON.stringify(wrong).slice(0, 60),
         expected: 'whole numbers from 0',
       });
     if (ids.length <= this.maxTokens) return ids;

@@ -185,7 +185,7 @@ describe('no room and no right to write', () => {
     expect(there).toBe(here);
   });
 
-  it('standard output that takes nothing more', async () => {
+  it('standard output that takes nothing more', () => {
     const words = `embed --model ${join(root, 'test/golden/llama/base')} --input texts.txt > /dev/full`;
     const script = `${process.execPath} --import ${import.meta.resolve('tsx')} ${join(root, 'scripts/lmvec.ts')} ${words}`;
     const result = spawnSync('sh', ['-c', script], { cwd: folder, encoding: 'utf8' });
