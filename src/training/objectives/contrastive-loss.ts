@@ -230,7 +230,8 @@ export class ContrastiveLoss {
         const embeddings = sides.map((side) => inputs[side] as Tensor);
         return matryoshka((cut) => loss(cut as [Tensor, Tensor]), embeddings, this.sizes);
       },
-      { name, pool, wrt: sides, ...(threads === undefined ? {} : { threads }) },
+      // Large batches make large matrices, once a step: what they take is given back.
+      { name, pool, wrt: sides, keepsWorkspace: false, ...(threads === undefined ? {} : { threads }) },
     );
   }
 
