@@ -6,7 +6,7 @@ import { hideBin } from 'yargs/helpers';
 import { parseMemorySize } from '../src/config/sizes.js';
 import { caseNames, configOf, titleOf, type CasePlace } from './memory/cases.js';
 import { measureRun, type MemoryReport } from './memory/measure.js';
-import { ownEnvironment, nodeCommand, runSide } from './processes.js';
+import { nodeCommand, ownEnvironment, runSide } from './processes.js';
 
 /**
  * Runs of the product, each in a process of its own: what it was told to take, expected to take, and took at its peak, from the first line of

@@ -20,8 +20,8 @@ import {
 import { keptResults, markdownReport, type NamedRow } from './real/scores.js';
 
 /**
- * Supervised against unsupervised training, latent attention and special tokens against mean pooling, mined against random negatives: the runs one after the other,
- * then STSb dev of all of them with paired bootstrap. What is finished is not done again.
+ * Supervised against unsupervised training, latent attention and special tokens against mean pooling, mined against random negatives: the runs
+ * one after the other, then STSb dev of all of them with paired bootstrap. What is finished is not done again.
  */
 async function main(): Promise<void> {
   const settings = await yargs(hideBin(process.argv))

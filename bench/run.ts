@@ -21,7 +21,7 @@ import {
 } from './jobs.js';
 import { methodsCommand } from './methods.js';
 import { checkPeerPythons, runPeer, type PeerSettings } from './peers.js';
-import { ownEnvironment, nodeCommand, runSide, type SideOutcome } from './processes.js';
+import { nodeCommand, ownEnvironment, runSide, type SideOutcome } from './processes.js';
 import { greatestDifference, resultLine, tokensPerSecond, type Measured } from './report.js';
 
 const log = createLogger();

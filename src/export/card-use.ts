@@ -114,14 +114,12 @@ ${paths} ${files.length === 1 ? 'takes' : 'take'} \`input_ids\` and \`attention_
 function endingNote(pooling: PoolingConfig): string {
   const special = specialTokens(pooling);
   if (special.length === 0 && !appendsEos(pooling)) return '';
-  const [what, last] =
-    special.length === 0
-      ? ['its end token', 'the last token']
-      : [
-          special.map(code).join(' '),
-          special.length === 1 ? 'the last token' : `the last ${special.length} tokens`,
-        ];
-  return ` The tokenizer puts ${what} behind every text (\`add_special_tokens\`, its default); ${last} of \`input_ids\` ${special.length > 1 ? 'are' : 'is'} taken for ${special.length > 1 ? 'them' : 'it'}, so that a text that was cut at its end still has ${special.length > 1 ? 'them' : 'it'}.`;
+  const what = special.length === 0 ? 'its end token' : special.map(code).join(' ');
+  const [taken, them] =
+    special.length > 1
+      ? [`the last ${special.length} tokens of \`input_ids\` are`, 'them']
+      : ['the last token of `input_ids` is', 'it'];
+  return ` The tokenizer puts ${what} behind every text (\`add_special_tokens\`, its default); ${taken} taken for ${them}, so that a text that was cut at its end still has ${them}.`;
 }
 
 /** It reads prompts and the longest text from the same files as sentence-transformers, its pooling only from 1_Pooling. */

@@ -25,7 +25,7 @@ export async function writeAtomic(path: string, write: (file: FileHandle) => Pro
   } catch (error) {
     await file.close().catch(() => undefined);
     await rm(temporary, { force: true });
-    throw atPath(error, () => path);
+    throw atPath(error, (at = path) => (at === temporary ? path : at));
   }
   await syncFolder(folder);
 }
@@ -38,11 +38,14 @@ export async function writeAt(file: FileHandle, content: Uint8Array, position: n
   }
 }
 
-/** What the system says of a write, such as a full disk, names no file, or the temporary one: it shall name the one that was to be written. */
+/**
+ * What the system says of a write, such as a full disk, names no file, or the temporary one: it shall name the one that was to be written. What it
+ * says of reading is of another file.
+ */
 export function atPath(error: unknown, name: (path: string | undefined) => string): unknown {
   if (error instanceof Error && 'syscall' in error) {
     const system = error as NodeJS.ErrnoException;
-    system.path = name(system.path);
+    if (system.syscall !== 'read') system.path = name(system.path);
   }
   return error;
 }
